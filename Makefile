@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make atlas` maps the embedded models, `make test` checks everything.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Threads that spin while they wait slow small models down by a lot on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: atlas test ui bench lock format clean
+
+atlas: $(READY)
+	@$(BIN)/vesalius run
+
+test: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+ui: $(READY)
+	@$(BIN)/vesalius ui
+
+bench: $(READY)
+	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/statistics.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Takes the newest versions that pyproject.toml allows, but for torch, whose pin picks the CPU build.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet torch==2.13.0 --editable '.[dev]'
+	build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf .venv build
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $(READY)

@@ -1,0 +1,41 @@
+"""The reference page of tables, `docs/tables.md`, made from the registry."""
+
+from collections.abc import Iterator
+
+from warehouse.schema import Column, Table
+from warehouse.tables import STAGES
+
+
+def markdown() -> Iterator[str]:
+    """The lines of `docs/tables.md`."""
+    yield "# Tables"
+    yield ""
+    yield "Generated from `warehouse/tables.py` by `vesalius docs`; do not edit. Partition columns (*path*) stand in"
+    yield "the file's path; with them, keys identify a row. A column is never null unless it says so, and never NaN."
+    for stage, tables in STAGES.items():
+        yield ""
+        yield f"## {stage.capitalize()}"
+        for entry in tables:
+            yield from (
+                "",
+                f"### `{entry.name}`",
+                "",
+                entry.doc,
+                "",
+                f"Grain: {entry.grain}. Version {entry.version}.",
+                "",
+            )
+            yield from ("| column | type | role | meaning |", "|---|---|---|---|")
+            for column in entry.all_columns:
+                yield f"| `{column.name}` | {_type_name(column)} | {_role(entry, column)} | {column.description} |"
+
+
+def _type_name(column: Column) -> str:
+    name = "vector of float" if column.is_vector else str(column.type)
+    return f"{name}, nullable" if column.nullable else name
+
+
+def _role(entry: Table, column: Column) -> str:
+    if column.name in entry.partitions:
+        return "path"
+    return "key" if column in entry.keys else "value"

@@ -1,0 +1,327 @@
+"""Partitions on disk: one Parquet file each, found by its keys, committed whole or not at all.
+
+A file appears under its name only after its rows passed the table's contract and reached the disk; a reader never sees
+half of one, and the last good file stays when a write fails. The footer tells table, version, model revision, code
+version and the fingerprint of all that the content depends on: the same fingerprint means that there is nothing to do.
+What the tables hold is said in `tables`, how SQL sees them in `catalog`.
+"""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from warehouse.errors import InputError, StoreError, TableError
+from warehouse.schema import Table
+from warehouse.tables import TABLES, table
+from warehouse.validation import validate
+from warehouse.versions import CODE_VERSION
+
+FILE_NAME = "part-0.parquet"
+_FOOTER_KEY = b"vesalius"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_LONGEST_SLUG = 120
+_TEMPORARY = re.compile(rf"\.{re.escape(FILE_NAME)}\.(?P<host>.*)\.(?P<process>\d+)\.[0-9a-f]+\.tmp")
+
+
+def check_slug(slug: str) -> str:
+    """The slug itself, if it may name a partition.
+
+    Raises:
+        InputError: it has other characters than a-z, 0-9, `.`, `_`, `-`, does not start with a letter or digit, holds
+            `..`, or is too long.
+    """
+    if not _SLUG.fullmatch(slug) or ".." in slug or len(slug) > _LONGEST_SLUG:
+        raise InputError(
+            f"{slug!r} can't be a slug: use a-z, 0-9, '.', '_' and '-', begin with a letter or digit, leave out '..', "
+            f"and stay within {_LONGEST_SLUG} characters."
+        )
+    return slug
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself."""
+
+    table: str
+    schema_version: int
+    fingerprint: str
+    revision: str
+    code_version: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A file that has been written."""
+
+    path: Path
+    rows: int
+    bytes: int
+    fingerprint: str
+
+
+class Writer:
+    """Takes one row group after the other for a file that is not there yet. Made by `Store.writer`."""
+
+    def __init__(self, entry: Table, path: Path, file: pq.ParquetWriter) -> None:
+        self._entry = entry
+        self._path = path
+        self._file = file
+        self._layer: int | None = None
+        self.rows = 0
+        self.commit: Commit | None = None
+        """What was committed, once the block of `Store.writer` has ended."""
+
+    def add(self, data: pa.Table) -> None:
+        """Validate rows and write them as one row group.
+
+        Args:
+            data: the rows; in a table with layers all of one layer, and the layers in ascending order.
+
+        Raises:
+            TableError: the rows break the table's contract.
+            StoreError: the disk refused.
+        """
+        validate(self._entry, data)
+        if "layer" in self._entry.key_names:
+            layers = pc.unique(data["layer"]).to_pylist()
+            if len(layers) != 1 or (self._layer is not None and layers[0] <= self._layer):
+                raise TableError(f"{self._entry.name}: a row group holds one layer, in ascending order; got {layers}.")
+            self._layer = layers[0]
+        with _disk_errors(self._path):
+            self._file.write_table(data, row_group_size=max(data.num_rows, 1))
+        self.rows += data.num_rows
+
+    def _finish(self, fingerprint: str, revision: str) -> None:
+        footer = Footer(self._entry.name, self._entry.version, fingerprint, revision, CODE_VERSION, self.rows)
+        self._file.add_key_value_metadata({_FOOTER_KEY: json.dumps(asdict(footer))})
+
+
+@dataclass(frozen=True)
+class Store:
+    """A warehouse on a local disk.
+
+    Attributes:
+        root: the folder that holds one folder a table.
+    """
+
+    root: Path
+
+    def path(self, name: str, **keys: str) -> Path:
+        """Where the partition's file lies, or would.
+
+        Raises:
+            InputError: no such table, keys missing or too many, or a key that can't be a slug.
+        """
+        entry = table(name)
+        if set(keys) != set(entry.partitions):
+            raise InputError(f"Table {name} is partitioned by {list(entry.partitions)}; got {sorted(keys)}.")
+        folders = [f"{key}={check_slug(keys[key])}" for key in entry.partitions]
+        return self.root.joinpath(name, *folders, FILE_NAME)
+
+    def footer(self, name: str, **keys: str) -> Footer | None:
+        """What the partition's file says of itself; None if there is no file, or none of ours that can be read."""
+        path = self.path(name, **keys)
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+            return Footer(**json.loads(metadata[_FOOTER_KEY]))
+        except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+            return None
+
+    def is_current(self, name: str, fingerprint: str, **keys: str) -> bool:
+        """Whether the partition is there, was made by this version of its table, and from the same inputs."""
+        found = self.footer(name, **keys)
+        return found is not None and (found.fingerprint, found.schema_version) == (fingerprint, table(name).version)
+
+    @contextmanager
+    def writer(
+        self,
+        name: str,
+        *,
+        fingerprint: str,
+        rows: int | None = None,
+        revision: str = "",
+        width: int | None = None,
+        **keys: str,
+    ) -> Iterator[Writer]:
+        """A writer for the partition's next file, which takes the old one's place when the block ends well.
+
+        Args:
+            name: the table.
+            fingerprint: hash of all that the content depends on.
+            rows: how many rows are planned; another number is not committed.
+            revision: the model's revision, for the footer.
+            width: length of the vectors, if the table has any.
+            keys: the partition.
+
+        Raises:
+            TableError: the rows break the contract, or are not as many as planned.
+            StoreError: the disk refused.
+        """
+        entry, path = table(name), self.path(name, **keys)
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent)
+        temporary = path.with_name(f".{FILE_NAME}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+        try:
+            with _disk_errors(path):
+                file = pq.ParquetWriter(temporary, entry.schema(width), **_encodings(entry))
+            writer = Writer(entry, path, file)
+            try:
+                yield writer
+                if rows is not None and writer.rows != rows:
+                    raise TableError(f"{name} got {writer.rows} rows where {rows} were planned; nothing was committed.")
+                writer._finish(fingerprint, revision)
+            finally:
+                with _disk_errors(path):
+                    file.close()
+            with _disk_errors(path):
+                size = _replace(temporary, path)
+            writer.commit = Commit(path, writer.rows, size, fingerprint)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write(self, name: str, data: pa.Table, *, fingerprint: str, revision: str = "", **keys: str) -> Commit:
+        """Commit a whole table, sorted by its keys, one row group a layer where there are layers.
+
+        Raises:
+            TableError: the rows break the table's contract.
+            StoreError: the disk refused.
+        """
+        entry = table(name)
+        validate(entry, data)
+        vector = entry.vector
+        width = data.schema.field(vector.name).type.list_size if vector else None
+        ordered = data
+        if entry.keys:
+            order = sorted(entry.key_names, key=lambda key: key != "layer")
+            ordered = data.sort_by([(key, "ascending") for key in order])
+        with self.writer(
+            name, fingerprint=fingerprint, rows=data.num_rows, revision=revision, width=width, **keys
+        ) as writer:
+            if "layer" in entry.key_names:
+                for layer in pc.unique(ordered["layer"]).to_pylist():
+                    writer.add(ordered.filter(pc.equal(ordered["layer"], layer)))
+            elif ordered.num_rows:
+                writer.add(ordered)
+        assert writer.commit is not None
+        return writer.commit
+
+    def read(self, name: str, *, columns: list[str] | None = None, **keys: str) -> pa.Table:
+        """The rows of one partition, without the partition columns.
+
+        Raises:
+            InputError: the partition is not there.
+            StoreError: its file can't be read.
+        """
+        with self._open(name, **keys) as file:
+            return file.read(columns=columns)
+
+    def layers(self, name: str, **keys: str) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of one partition, a layer at a time, in ascending order: memory holds one layer.
+
+        Raises:
+            InputError: the partition is not there.
+            StoreError: its file can't be read.
+        """
+        with self._open(name, **keys) as file:
+            for group in range(file.num_row_groups):
+                data = file.read_row_group(group)
+                yield data["layer"][0].as_py(), data
+
+    def partitions(self, name: str) -> list[dict[str, str]]:
+        """The keys of every partition of a table that has a file, sorted."""
+        entry = table(name)
+        pattern = "/".join([*(f"{key}=*" for key in entry.partitions), FILE_NAME])
+        found = sorted((self.root / name).glob(pattern))
+        return [
+            dict(folder.split("=", 1) for folder in path.relative_to(self.root / name).parts[:-1]) for path in found
+        ]
+
+    def remove_leftovers(self) -> None:
+        """Delete the temporary files of writers that were killed."""
+        with _disk_errors(self.root):
+            for name in TABLES:
+                for folder in (self.root / name).rglob("*/"):
+                    remove_leftovers(folder)
+
+    @contextmanager
+    def _open(self, name: str, **keys: str) -> Iterator[pq.ParquetFile]:
+        path = self.path(name, **keys)
+        where = ", ".join(f"{key}={value}" for key, value in keys.items()) or "the whole table"
+        try:
+            with pq.ParquetFile(path) as file:
+                yield file
+        except FileNotFoundError:
+            raise InputError(f"Table {name} has nothing for {where}: run the model or the concept first.") from None
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"{path} can't be read ({error}). Delete it and run again.") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files in a folder whose writer on this machine is gone; another machine's when a day old."""
+    for temporary in folder.glob(f".{FILE_NAME}.*.tmp"):
+        found = _TEMPORARY.fullmatch(temporary.name)
+        if found is None:
+            continue
+        if found["host"] == socket.gethostname():
+            abandoned = _is_gone(int(found["process"]))
+        else:
+            abandoned = time.time() - temporary.stat().st_mtime > 86_400
+        if abandoned:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _encodings(entry: Table) -> dict[str, object]:
+    """Vectors split by byte (bf16 in float32 then costs 1.4 bytes a value), keys as dictionaries, the rest plain."""
+    vector = entry.vector
+    repeated = [column.name for column in entry.columns if pa.types.is_string(column.type)]
+    encodings = {f"{vector.name}.list.element": "BYTE_STREAM_SPLIT"} if vector else None
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": repeated, "column_encoding": encodings}
+
+
+def _replace(temporary: Path, path: Path) -> int:
+    """Put the finished file in its place so that it survives a power cut; its size in bytes."""
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+        size = os.fstat(written.fileno()).st_size
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return size
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; "
+            "the last good file is untouched."
+        ) from error
