@@ -1,0 +1,81 @@
+"""From a loaded model and prompts to the rows of `tokens` and `activations`.
+
+The order of work is here: split the prompts, make batches, sweep, and hand out one table a layer. How a layer is run is
+in `stack` and `sweep`, where the rows are stored is not this package's affair.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from extract.batches import make_batches
+from extract.models import LoadedModel
+from extract.stack import Stack
+from extract.sweep import Reading, sweep_activations
+from extract.tokenization import tokenize
+from warehouse.tables import table
+
+EXTRACTION_VERSION = 1
+"""Raised when the same model and prompts would give other numbers than before; part of every fingerprint."""
+
+TOKEN_BUDGET = 2048
+"""Tokens of a batch, where nothing else is asked for."""
+
+_POSITIONS = ("last", "mean", "term")
+
+
+def tokens_table(loaded: LoadedModel, prompts: pa.Table) -> pa.Table:
+    """The rows of the table `tokens` for some prompts.
+
+    Raises:
+        ModelError: the tokenizer can't tell where a term lies, or a prompt is too long for the model.
+    """
+    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest).table
+
+
+def activation_rows(prompts: int, layers: int) -> int:
+    """Rows that `activations` gets: every prompt at every position, at the embedding output and after each layer."""
+    return prompts * len(_POSITIONS) * (layers + 1)
+
+
+def extract_activations(
+    loaded: LoadedModel,
+    prompts: pa.Table,
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[pa.Table]:
+    """The rows of the table `activations`, one table a layer, from the embedding output (-1) up.
+
+    Args:
+        loaded: the model.
+        prompts: rows of the table `prompts`, sorted by template and term.
+        token_budget: tokens of a batch.
+        progress: called with the number of prompts that went through one more layer.
+
+    Raises:
+        ModelError: as `tokens_table`, or the model's layers are no plain stack.
+    """
+    tokenized = tokenize(loaded.tokenizer, prompts, longest=loaded.longest)
+    term_last = torch.from_numpy(tokenized.table["term_last"].to_numpy().astype(np.int64))
+    batches = make_batches(tokenized.indices, budget=token_budget, padding=loaded.tokenizer.pad_token_id or 0)
+    readings = [Reading(batch, term_last[batch.rows]) for batch in batches]
+    keys = _key_columns(prompts)
+    for layer, found in sweep_activations(Stack.of(loaded.model), readings, progress=progress):
+        vectors = np.concatenate([found[position].numpy() for position in _POSITIONS])
+        width = vectors.shape[1]
+        columns = [
+            pa.array(np.full(len(vectors), layer, dtype=np.int16)),
+            *keys,
+            pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
+        ]
+        yield pa.table(columns, schema=table("activations").schema(width))
+
+
+def _key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
+    """Position, template and term of each row of a layer: the same for all layers."""
+    positions = pa.chunked_array([pa.array([position] * prompts.num_rows) for position in _POSITIONS])
+    repeated = pa.concat_tables([prompts.select(["template", "term"])] * len(_POSITIONS))
+    return [positions, repeated["template"], repeated["term"]]

@@ -1,0 +1,177 @@
+"""A model's stack of decoder layers: recorded from its own forward, replayed one layer at a time.
+
+`Stack.record` runs the model's forward with every layer by-passed and keeps the arguments that each layer would have
+been given: masks, rotary embeddings and layer kinds come out as the model makes them, for any architecture, with no
+code of ours for one. `replay` then calls a layer with them. What to do between two layers is `sweep`'s affair; loading
+models is that of `models`. The model is never edited: what is replaced for the recording is put back.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from warehouse.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one layer, but for the hidden state that it takes."""
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the model would have given to each layer for one batch.
+
+    Attributes:
+        hidden: [prompt, token, width], what enters the first layer: the embedding output.
+        calls: the other arguments, one entry a layer.
+    """
+
+    hidden: Tensor
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The decoder of a causal language model and its layers, in the order in which its forward calls them.
+
+    Attributes:
+        decoder: the model without its head.
+        layers: its decoder layers.
+        returns_tuple: whether a layer returns its hidden state as the first of several things.
+    """
+
+    decoder: nn.Module
+    layers: tuple[nn.Module, ...]
+    returns_tuple: bool
+
+    @classmethod
+    def of(cls, model: Any) -> "Stack":
+        """Find the stack and check on a real forward that it behaves as one.
+
+        The layers are the list of modules in the decoder that is as long as its config says. A forward over two tokens
+        then has to call each of them once, in order, each with what the one before it returned.
+
+        Raises:
+            ModelError: the layers can't be told apart from other modules, or they are not a plain stack.
+        """
+        name = type(model).__name__
+        decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+        count = decoder.config.get_text_config(decoder=True).num_hidden_layers
+        found = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == count]
+        if len(found) != 1:
+            raise ModelError(
+                f"{name}: its decoder has {len(found)} lists of {count} layers where one was expected. "
+                "Models whose layers do not form one stack can't be mapped."
+            )
+        layers = tuple(found[0])
+        outputs = _trial(name, decoder, layers)
+        return cls(decoder, layers, returns_tuple=not isinstance(outputs[0], Tensor))
+
+    def record(self, tokens: Tensor, mask: Tensor | None = None) -> Recording:
+        """Run the decoder with every layer by-passed and keep what each was given.
+
+        Args:
+            tokens: [prompt, token], vocabulary indices.
+            mask: [prompt, token], 1 for a token of the prompt and 0 for padding; None where nothing is padded.
+        """
+        entering: list[Tensor] = []
+        calls: list[Call] = []
+
+        def keep(*positional: Any, **named: Any) -> Any:
+            hidden, call = _split(positional, named)
+            entering.append(hidden)
+            calls.append(call)
+            return (hidden,) if self.returns_tuple else hidden
+
+        with _forwards(self.layers, keep):
+            forward(self.decoder, tokens, mask)
+        return Recording(entering[0], tuple(calls))
+
+
+def replay(layer: nn.Module, hidden: Tensor, call: Call) -> Tensor:
+    """What the layer makes of a hidden state [prompt, token, width], as the model's own forward would compute it."""
+    return _hidden(layer(hidden, *call.positional, **call.named))
+
+
+def forward(decoder: nn.Module, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The decoder's own forward, without cache and head: [prompt, token, width], after the final norm.
+
+    Positions are always given: GPT-2 would count padding on the left as text.
+    """
+    output = decoder(input_ids=tokens, attention_mask=mask, position_ids=positions(tokens, mask), use_cache=False)
+    hidden: Tensor = output.last_hidden_state
+    return hidden
+
+
+def positions(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The place of each token in its prompt, [prompt, token]; padding on either side does not count."""
+    if mask is None:
+        return torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[Any]:
+    """What each layer returns in a forward over two tokens, after a check that they are called as a plain stack."""
+    order: list[int] = []
+    entering: list[Tensor] = []
+    outputs: list[Any] = []
+
+    def watch(layer: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        order.append(layers.index(layer))
+        entering.append(_split(positional, named)[0])
+        outputs.append(output)
+
+    # Not the index 0: where it is the padding, its embedding is zero, and zero tells nothing.
+    tokens = torch.tensor([[1, 2]], device=next(decoder.parameters()).device)
+    hooks = [layer.register_forward_hook(watch, with_kwargs=True) for layer in layers]
+    try:
+        with torch.inference_mode():
+            forward(decoder, tokens)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if order != list(range(len(layers))):
+        raise ModelError(f"{name} calls its layers as {order}, not once each and in order; it can't be mapped.")
+    for below, (output, hidden) in enumerate(zip(outputs, entering[1:], strict=False)):
+        if _hidden(output) is not hidden and not torch.equal(_hidden(output), hidden):
+            raise ModelError(
+                f"{name} changes the hidden state between layers {below} and {below + 1}; it can't be mapped."
+            )
+    return outputs
+
+
+def _split(positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Call]:
+    """A layer's hidden state, given by position or by name, and its other arguments."""
+    if positional:
+        return positional[0], Call(positional[1:], dict(named))
+    others = dict(named)
+    return others.pop("hidden_states"), Call((), others)
+
+
+def _hidden(output: Any) -> Tensor:
+    found: Tensor = output if isinstance(output, Tensor) else output[0]
+    return found
+
+
+@contextmanager
+def _forwards(layers: Sequence[nn.Module], substitute: Any) -> Iterator[None]:
+    """Put another forward in the layers' place; then back what was there, on the instance (offloading) or the class."""
+    before = [layer.__dict__.get("forward") for layer in layers]
+    try:
+        for layer in layers:
+            layer.forward = substitute
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            if own is None:
+                layer.__dict__.pop("forward", None)
+            else:
+                layer.forward = own
