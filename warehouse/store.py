@@ -7,20 +7,17 @@ What the tables hold is said in `tables`, how SQL sees them in `catalog`.
 """
 
 import json
-import os
 import re
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from warehouse.atomic import disk_errors, remove_leftovers, replacing
 from warehouse.errors import InputError, StoreError, TableError
 from warehouse.schema import Table
 from warehouse.tables import TABLES, table
@@ -31,7 +28,6 @@ FILE_NAME = "part-0.parquet"
 _FOOTER_KEY = b"vesalius"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LONGEST_SLUG = 120
-_TEMPORARY = re.compile(rf"\.{re.escape(FILE_NAME)}\.(?P<host>.*)\.(?P<process>\d+)\.[0-9a-f]+\.tmp")
 
 
 def check_slug(slug: str) -> str:
@@ -99,7 +95,7 @@ class Writer:
             if len(layers) != 1 or (self._layer is not None and layers[0] <= self._layer):
                 raise TableError(f"{self._entry.name}: a row group holds one layer, in ascending order; got {layers}.")
             self._layer = layers[0]
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             self._file.write_table(data, row_group_size=max(data.num_rows, 1))
         self.rows += data.num_rows
 
@@ -170,12 +166,8 @@ class Store:
             StoreError: the disk refused.
         """
         entry, path = table(name), self.path(name, **keys)
-        with _disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path.parent)
-        temporary = path.with_name(f".{FILE_NAME}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
-        try:
-            with _disk_errors(path):
+        with replacing(path) as temporary:
+            with disk_errors(path):
                 file = pq.ParquetWriter(temporary, entry.schema(width), **_encodings(entry))
             writer = Writer(entry, path, file)
             try:
@@ -184,13 +176,10 @@ class Store:
                     raise TableError(f"{name} got {writer.rows} rows where {rows} were planned; nothing was committed.")
                 writer._finish(fingerprint, revision)
             finally:
-                with _disk_errors(path):
+                with disk_errors(path):
                     file.close()
-            with _disk_errors(path):
-                size = _replace(temporary, path)
-            writer.commit = Commit(path, writer.rows, size, fingerprint)
-        finally:
-            temporary.unlink(missing_ok=True)
+            size = temporary.stat().st_size
+        writer.commit = Commit(path, writer.rows, size, fingerprint)
 
     def write(self, name: str, data: pa.Table, *, fingerprint: str, revision: str = "", **keys: str) -> Commit:
         """Commit a whole table, sorted by its keys, one row group a layer where there are layers.
@@ -251,10 +240,10 @@ class Store:
 
     def remove_leftovers(self) -> None:
         """Delete the temporary files of writers that were killed."""
-        with _disk_errors(self.root):
+        with disk_errors(self.root):
             for name in TABLES:
                 for folder in (self.root / name).rglob("*/"):
-                    remove_leftovers(folder)
+                    remove_leftovers(folder / FILE_NAME)
 
     @contextmanager
     def _open(self, name: str, **keys: str) -> Iterator[pq.ParquetFile]:
@@ -269,59 +258,9 @@ class Store:
             raise StoreError(f"{path} can't be read ({error}). Delete it and run again.") from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files in a folder whose writer on this machine is gone; another machine's when a day old."""
-    for temporary in folder.glob(f".{FILE_NAME}.*.tmp"):
-        found = _TEMPORARY.fullmatch(temporary.name)
-        if found is None:
-            continue
-        if found["host"] == socket.gethostname():
-            abandoned = _is_gone(int(found["process"]))
-        else:
-            abandoned = time.time() - temporary.stat().st_mtime > 86_400
-        if abandoned:
-            temporary.unlink(missing_ok=True)
-
-
-def _is_gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
 def _encodings(entry: Table) -> dict[str, object]:
     """Vectors split by byte (bf16 in float32 then costs 1.4 bytes a value), keys as dictionaries, the rest plain."""
     vector = entry.vector
     repeated = [column.name for column in entry.columns if pa.types.is_string(column.type)]
     encodings = {f"{vector.name}.list.element": "BYTE_STREAM_SPLIT"} if vector else None
     return {"compression": "zstd", "compression_level": 1, "use_dictionary": repeated, "column_encoding": encodings}
-
-
-def _replace(temporary: Path, path: Path) -> int:
-    """Put the finished file in its place so that it survives a power cut; its size in bytes."""
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-        size = os.fstat(written.fileno()).st_size
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return size
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(
-            f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; "
-            "the last good file is untouched."
-        ) from error

@@ -1,0 +1,93 @@
+"""Files that appear whole or not at all: written under another name beside their place, then swapped in.
+
+What a killed process left behind is recognised by its name and removed by the next writer. What is in a file, and
+where it belongs, is the affair of who writes it (`store`, `catalog`).
+"""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from warehouse.errors import StoreError
+
+_ABANDONED_AFTER = 86_400
+"""Seconds after which another machine's temporary file counts as left behind: its process can't be asked for."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, whose file takes the place of `path` when the block ends well, and is deleted otherwise.
+
+    The name begins with a dot, ends in `.tmp` and is used once. A reader that has the old file open keeps it.
+
+    Raises:
+        StoreError: the disk refused.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with disk_errors(path):
+            _put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what writers of `path` left beside it when they were killed, whatever was added to the temporary's name.
+
+    A writer on this machine counts as killed when its process is gone, one on another machine after a day.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(?P<host>.*)\.(?P<process>\d+)\.[0-9a-f]+\.tmp(\..*)?")
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        found = name.fullmatch(temporary.name)
+        if found is None:
+            continue
+        if found["host"] == socket.gethostname():
+            abandoned = _is_gone(int(found["process"]))
+        else:
+            abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
+        if abandoned:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals into a `StoreError` that names the file and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; the last good file "
+            "is untouched."
+        ) from error
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename so that a power cut leaves the old file or the new one."""
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
