@@ -16,7 +16,6 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 	$(BIN)/pytest
 
 ui: $(READY)

@@ -22,8 +22,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from benchmarks.paired import paired_seconds, ratio
 from benchmarks.peers import PACKAGES, run_peer
 from extract.batches import make_batches
-from extract.extraction import TOKEN_BUDGET, activation_rows, extract_activations
-from extract.library import load_concept, CONCEPTS
+from extract.extraction import TOKEN_BUDGETS, activation_rows, extract_activations
+from extract.library import CONCEPTS, load_concept
 from extract.models import LoadedModel, ModelEntry
 from extract.prompts import prompts_table
 from extract.tokenization import tokenize
@@ -57,9 +57,10 @@ def measure(folder: Path) -> dict[str, float]:
     """The ratios of ours, of transformers' own way and of each peer."""
     loaded = build_model(folder / "model")
     prompts = prompts_table(load_concept(CONCEPTS / "drugs"))
-    prompts = prompts.take(torch.randperm(prompts.num_rows, generator=torch.Generator().manual_seed(0))[:PROMPTS].numpy())
+    chosen = torch.randperm(prompts.num_rows, generator=torch.Generator().manual_seed(0))[:PROMPTS]
+    prompts = prompts.take(chosen.sort().values.numpy())
     tokenized = tokenize(loaded.tokenizer, prompts)
-    batches = make_batches(tokenized.indices, budget=TOKEN_BUDGET)
+    batches = make_batches(tokenized.indices, budget=TOKEN_BUDGETS["cpu"])
     store = Store(folder / "warehouse")
     model = loaded.model
 
@@ -97,8 +98,7 @@ def measure(folder: Path) -> dict[str, float]:
         "model": str(folder / "model"),
         "rounds": ROUNDS,
         "batches": [
-            {"tokens": batch.tokens.tolist(), "term_last": term_last[batch.rows].tolist()}
-            for batch in batches
+            {"tokens": batch.tokens.tolist(), "term_last": term_last[batch.rows].tolist()} for batch in batches
         ],
     }
     for name in PACKAGES:

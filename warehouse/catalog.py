@@ -96,8 +96,8 @@ def _new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     except duckdb.Error as error:
         raise StoreError(
-            f"Can't write the catalog in {path.parent}: {str(error).splitlines()[0]} Free space or choose another place "
-            "with --warehouse; the last catalog is untouched."
+            f"Can't write the catalog in {path.parent}: {str(error).splitlines()[0]} Free space or choose another "
+            "place with --warehouse; the last catalog is untouched."
         ) from error
 
 

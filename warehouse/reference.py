@@ -1,4 +1,7 @@
-"""The reference page of tables, `docs/tables.md`, made from the registry."""
+"""The reference page of tables, `docs/tables.md`, made from the registry.
+
+How the page is laid out is said here; what it says of a table or column is said in `tables`.
+"""
 
 from collections.abc import Iterator
 

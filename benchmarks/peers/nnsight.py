@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-# The script's own folder, which comes first, holds modules named as the peer that is measured: the root takes its place.
+# The script's own folder, which comes first, has modules named as the peers: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[2])
 
-from nnsight import LanguageModel  # noqa: E402
-from benchmarks.paired import paired_seconds, ratio  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from nnsight import LanguageModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.paired import paired_seconds, ratio
 
 
 def main() -> None:

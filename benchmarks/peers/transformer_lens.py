@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-# The script's own folder, which comes first, holds modules named as the peer that is measured: the root takes its place.
+# The script's own folder, which comes first, has modules named as the peers: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[2])
 
-from benchmarks.paired import paired_seconds, ratio  # noqa: E402
-from transformer_lens.model_bridge import TransformerBridge  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.paired import paired_seconds, ratio
 
 
 def main() -> None:
@@ -39,9 +40,7 @@ def main() -> None:
             rows = torch.arange(len(tokens))
             with torch.inference_mode():
                 _, cache = bridge.run_with_cache(tokens, names_filter=names, return_type=None)
-                kept = [
-                    (cache[name][:, -1], cache[name][rows, term], cache[name][:, 1:].mean(dim=1)) for name in names
-                ]
+                kept = [(cache[name][:, -1], cache[name][rows, term], cache[name][:, 1:].mean(dim=1)) for name in names]
             found[0] = kept[-1][0]
 
     seconds = paired_seconds({"bare": bare, "transformer_lens": cached}, request["rounds"])

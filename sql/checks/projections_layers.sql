@@ -1,0 +1,44 @@
+-- Pictures that lack a layer of -1 to L-1 of their model.
+--
+-- Grain: one row a model, concept, template kind, position and variant at fault
+-- Table: projections
+-- Columns:
+--   model: The model's slug.
+--   concept: The concept.
+--   template_kind: Which templates were read.
+--   position: Where prompts are read.
+--   variant: The control spelling, empty for main terms.
+--   layers: Decoder layers of the model; null if the model is not recorded.
+--   found: The layers that are there.
+WITH found AS (
+    SELECT
+        model,
+        concept,
+        template_kind,
+        position,
+        variant,
+        list(DISTINCT CAST(layer AS BIGINT) ORDER BY CAST(layer AS BIGINT)) AS layers
+    FROM projections
+    GROUP BY
+        model,
+        concept,
+        template_kind,
+        position,
+        variant
+)
+
+SELECT
+    found.model,
+    found.concept,
+    found.template_kind,
+    found.position,
+    found.variant,
+    models.layers,
+    found.layers AS found
+FROM found
+LEFT JOIN models
+    ON found.model = models.model
+WHERE
+    models.layers IS NULL
+    OR found.layers <> range(-1, models.layers)
+ORDER BY ALL

@@ -1,0 +1,236 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import warehouse_fixture as fixture
+from warehouse_fixture import LAYERS, TERMS, build_warehouse
+
+from warehouse.catalog import build_catalog
+from warehouse.query import run_query
+from warehouse.sql_files import CHECKS, named_queries
+from warehouse.store import FILE_NAME
+from warehouse.tables import TABLES
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("warehouse")
+    build_warehouse(root)
+    build_catalog(root)
+    return root
+
+
+def test_a_sound_warehouse_has_no_offending_rows(root: Path) -> None:
+    for name, query in named_queries(CHECKS).items():
+        assert run_query(root, query.sql).to_pylist() == [], name
+
+
+def _file(root: Path, name: str, **keys: str) -> Path:
+    return root.joinpath(name, *(f"{key}={value}" for key, value in keys.items()), FILE_NAME)
+
+
+def _without(path: Path, sql: str) -> None:
+    """Rewrite a file by hand, past the store's checks: `sql` selects from `file` what stays or comes."""
+    file = pq.read_table(path, partitioning=None)
+    with duckdb.connect() as connection:
+        connection.register("file", file)
+        changed = connection.sql(sql).to_arrow_table()
+    pq.write_table(changed.cast(file.schema), path)
+
+
+DRUGS = {"model": "planted", "concept": "drugs"}
+
+
+@pytest.mark.parametrize(
+    ("check", "table", "keys", "sql", "expected"),
+    [
+        (
+            "prompts_without_terms",
+            "terms",
+            {"concept": "drugs"},
+            "FROM file WHERE term <> 'insulin'",
+            [{"concept": "drugs", "template": name, "term": "insulin"} for name, *_ in fixture.TEMPLATES["drugs"]],
+        ),
+        (
+            "prompts_term_span",
+            "prompts",
+            {"concept": "drugs"},
+            "SELECT * REPLACE (term_start + (template || term = 'saidinsulin')::INTEGER AS term_start) FROM file",
+            [{"template": "said", "term": "insulin", "spelling": "insulin", "found": "nsulin"}],
+        ),
+        (
+            "labels_without_terms",
+            "terms",
+            {"concept": "countries"},
+            "FROM file WHERE term <> 'Japan'",
+            [{"concept": "countries", "labelling": "continent", "term": "Japan"}],
+        ),
+        (
+            "pairs_without_prompts",
+            "prompts",
+            {"concept": "countries"},
+            "FROM file WHERE term <> 'Japan'",
+            [
+                {"term": "France", "corrupting_term": "Japan", "fault": "no corrupted prompt"},
+                {"term": "Japan", "corrupting_term": "France", "fault": "no clean prompt"},
+                {"term": "Japan", "corrupting_term": "Spain", "fault": "no clean prompt"},
+                {"term": "Spain", "corrupting_term": "Japan", "fault": "no corrupted prompt"},
+            ],
+        ),
+        (
+            "pairs_without_prompts",
+            "pairs",
+            {"concept": "countries"},
+            "SELECT * REPLACE (if(term = 'Spain' AND corrupting_term = 'Japan', 'Asia', answer) AS answer) FROM file",
+            [{"term": "Spain", "corrupting_term": "Japan", "fault": "same answer"}],
+        ),
+        (
+            "plants_duplicated",
+            "plants",
+            {"model": "planted"},
+            "FROM file UNION ALL FROM file",
+            [{"concept": "drugs", "labelling": "specialty", "layer": 2, "times": 2, "layers": 3}],
+        ),
+        (
+            "plants_duplicated",
+            "plants",
+            {"model": "planted"},
+            "SELECT * REPLACE (3 AS layer) FROM file",
+            [{"concept": "drugs", "labelling": "specialty", "layer": 3, "times": 1, "layers": 3}],
+        ),
+        (
+            "tokens_missing",
+            "tokens",
+            DRUGS,
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'said')",
+            [{**DRUGS, "template": "said", "term": "insulin"}],
+        ),
+        (
+            "tokens_without_prompts",
+            "prompts",
+            {"concept": "drugs"},
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'said')",
+            [{"model": model, "concept": "drugs", "template": "said", "term": "insulin"} for model in sorted(LAYERS)],
+        ),
+        (
+            "tokens_term_span",
+            "tokens",
+            DRUGS,
+            "SELECT * REPLACE (term_tokens + (template || term = 'saidinsulin')::INTEGER AS term_tokens) FROM file",
+            [{"template": "said", "term": "insulin", "term_tokens": 3, "term_first": 2, "term_last": 3}],
+        ),
+        (
+            "tokens_term_span",
+            "tokens",
+            DRUGS,
+            "SELECT * REPLACE (if(term = 'insulin' AND template = 'said', 3, tokens) AS tokens) FROM file",
+            [{"template": "said", "term": "insulin", "tokens": 3, "term_last": 3}],
+        ),
+        (
+            "activations_layers",
+            "activations",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 1 AND position = 'term')",
+            [{**DRUGS, "position": "term", "layers": 3, "found": [-1, 0, 2]}],
+        ),
+        (
+            "activations_layers",
+            "models",
+            {"model": "planted"},
+            "SELECT * REPLACE (2 AS layers) FROM file",
+            [
+                {"model": "planted", "concept": concept, "position": position, "layers": 2, "found": [-1, 0, 1, 2]}
+                for concept in sorted(TERMS)
+                for position in ("last", "mean", "term")
+            ],
+        ),
+        (
+            "activations_missing",
+            "activations",
+            DRUGS,
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'said' AND layer = 1 AND position = 'term')",
+            [{**DRUGS, "template": "said", "term": "insulin", "expected": 12, "found": 11}],
+        ),
+        (
+            "activations_missing",
+            "activations",
+            DRUGS,
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'said')",
+            [{**DRUGS, "template": "said", "term": "insulin", "expected": 12, "found": 0}],
+        ),
+        (
+            "activations_without_prompts",
+            "prompts",
+            {"concept": "drugs"},
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'said')",
+            [{"model": model, "concept": "drugs", "template": "said", "term": "insulin"} for model in sorted(LAYERS)],
+        ),
+        (
+            "projections_without_terms",
+            "terms",
+            {"concept": "countries"},
+            "FROM file WHERE term <> 'Japan'",
+            [
+                {"model": "0042", "concept": "countries", "variant": "", "term": "Japan", "points": 3},
+                {"model": "planted", "concept": "countries", "variant": "", "term": "Japan", "points": 4},
+            ],
+        ),
+        (
+            "projections_layers",
+            "projections",
+            DRUGS,
+            "FROM file WHERE layer <> 0",
+            [{**DRUGS, "template_kind": "asking", "position": "last", "variant": "", "layers": 3, "found": [-1, 1, 2]}],
+        ),
+        (
+            "profiles_without_interval",
+            "profiles",
+            DRUGS,
+            """
+            SELECT * REPLACE (CASE layer WHEN 0 THEN NULL WHEN 1 THEN high + 1 ELSE low END AS low)
+            FROM file WHERE labelling = 'specialty' AND template_kind = 'neutral'
+            """,
+            [
+                {**DRUGS, "metric": "silhouette_cosine", "labelling": "specialty", "layer": 0, "low": None},
+                {**DRUGS, "metric": "silhouette_cosine", "labelling": "specialty", "layer": 1},
+            ],
+        ),
+        (
+            "profiles_layers",
+            "profiles",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 1 AND metric = 'silhouette_cosine_step' AND labelling = 'mechanism')",
+            [{**DRUGS, "metric": "silhouette_cosine_step", "labelling": "mechanism", "layers": 3, "found": [0, 2]}],
+        ),
+        (
+            "profiles_without_labels",
+            "labels",
+            {"concept": "drugs"},
+            "FROM file WHERE labelling <> 'mechanism'",
+            [{"model": model, "concept": "drugs", "labelling": "mechanism"} for model in sorted(LAYERS)],
+        ),
+    ],
+)
+def test_a_check_returns_the_rows_that_offend(
+    tmp_path: Path, check: str, table: str, keys: dict[str, str], sql: str, expected: list[dict[str, Any]]
+) -> None:
+    build_warehouse(tmp_path)
+    _without(_file(tmp_path, table, **keys), sql)
+    build_catalog(tmp_path)
+    found = run_query(tmp_path, named_queries(CHECKS)[check].sql).to_pylist()
+    assert len(found) == len(expected)
+    for row, part in zip(found, expected, strict=True):
+        assert part.items() <= row.items()
+
+
+def test_every_check_has_a_test_with_rows_that_offend() -> None:
+    cases = test_a_check_returns_the_rows_that_offend.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {case[0] for case in cases} == set(named_queries(CHECKS))
+
+
+def test_every_check_names_a_table_of_the_registry() -> None:
+    assert {query.table for query in named_queries(CHECKS).values()} <= set(TABLES)
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in named_queries(CHECKS))

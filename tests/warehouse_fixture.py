@@ -1,0 +1,309 @@
+"""A small warehouse with made-up contents, committed through the store, for tests that read by SQL.
+
+Two models (one with a slug that looks like a number), two medical concepts and a control. Vectors are functions of
+their key, so that a test can compute with the same numbers and no file.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from warehouse.store import Store
+from warehouse.tables import POSITIONS, table
+
+LAYERS = {"planted": 3, "0042": 2}
+WIDTHS = {"planted": 4, "0042": 2}
+ROLES = {"age": "medical", "countries": "control", "drugs": "medical"}
+SPECIALTY = {
+    "aspirin": "pain",
+    "ibuprofen": "pain",
+    "insulin": "diabetes",
+    "metformin": "diabetes",
+    "oxycodone": "pain",
+}
+MECHANISM = {
+    "aspirin": "cox",
+    "ibuprofen": "cox",
+    "insulin": "hormone",
+    "metformin": "biguanide",
+    "oxycodone": "opioid",
+}
+CONTINENT = {"China": "Asia", "France": "Europe", "Japan": "Asia", "Spain": "Europe"}
+AGES = {"1": 1.0, "2": 2.0, "30": 30.0}
+SPELLED_OUT = {"words-1": ("one", 1.0)}
+TERMS = {"drugs": list(SPECIALTY), "countries": list(CONTINENT), "age": [*AGES, *SPELLED_OUT]}
+
+# name, kind, labelling, held out, text; the held-out one comes first in the alphabet so that choosing it would show.
+TEMPLATES = {
+    "drugs": [
+        ("a-held-out", "asking", "specialty", True, "Doctors who give {} work in"),
+        ("ask-mechanism", "asking", "mechanism", False, "The drug {} works as a"),
+        ("ask-specialty", "asking", "specialty", False, "The drug {} is given in"),
+        ("said", "neutral", None, False, "She took {} today"),
+    ],
+    "countries": [("ask-continent", "asking", "continent", False, "The country {} lies in")],
+    "age": [("ask-years", "asking", "years", False, "The man aged {} has a number of years of")],
+}
+ANSWERS = {"specialty": SPECIALTY, "mechanism": MECHANISM, "continent": CONTINENT}
+
+PLANTED_LAYER = 2
+SILHOUETTES = {
+    ("drugs", "specialty"): [0.00, 0.10, 0.20, 0.50],
+    ("drugs", "mechanism"): [0.00, 0.30, 0.25, 0.10],
+    ("countries", "continent"): [0.05, 0.05, 0.15, 0.10],
+}
+"""By layer, -1 first; the model `0042` has the first three, halved."""
+NULL_MEAN, MARGIN = -0.02, 0.04
+R2 = [0.7, 0.8, 0.9, 0.95]
+ANISOTROPY = [0.2, 0.3, 0.4, 0.5]
+
+
+def rows(name: str, values: list[dict[str, Any]], width: int | None = None) -> pa.Table:
+    """Rows of a table of the registry; columns that are left out are null."""
+    return pa.Table.from_pylist(values, schema=table(name).schema(width))
+
+
+def vector(model: str, concept: str, layer: int, position: str, template: str, term: str) -> NDArray[np.float32]:
+    """The activation that the warehouse holds under this key, shape (width,)."""
+    seed = crc32(f"{model} {concept} {layer} {position} {template} {term}".encode())
+    return np.random.default_rng(seed).standard_normal(WIDTHS[model]).astype(np.float32)
+
+
+def term_tokens(model: str, term: str) -> int:
+    """Tokens of a term under a model: made up, but other for each."""
+    return 1 + len(term) // (4 if model == "planted" else 3)
+
+
+def silhouettes(model: str, concept: str, labelling: str) -> list[float]:
+    """`silhouette_cosine` by layer, -1 first."""
+    values = SILHOUETTES[concept, labelling]
+    return values if model == "planted" else [value / 2 for value in values[:3]]
+
+
+def build_warehouse(root: Path) -> Store:
+    """Fill an empty folder with the warehouse; tables that nothing here speaks of stay without files."""
+    store = Store(root)
+    for concept in ROLES:
+        _write_library(store, concept)
+    for model in LAYERS:
+        _write_model(store, model)
+        for concept in ROLES:
+            _write_measurements(store, model, concept)
+    return store
+
+
+def _write_library(store: Store, concept: str) -> None:
+    def write(name: str, values: list[dict[str, Any]]) -> None:
+        store.write(name, rows(name, values), fingerprint="library", concept=concept)
+
+    write(
+        "concepts",
+        [{"title": concept.title(), "role": ROLES[concept], "description": "Made up.", "fingerprint": "library"}],
+    )
+    spellings = {term: SPELLED_OUT[term][0] if term in SPELLED_OUT else term for term in TERMS[concept]}
+    write(
+        "terms",
+        [
+            {"term": term, "spelling": spelling, "variant": "words" if term in SPELLED_OUT else "", "source": "made up"}
+            for term, spelling in spellings.items()
+        ],
+    )
+    write("labels", list(_labels(concept)))
+    prompts = list(_prompts(concept, spellings))
+    write("prompts", prompts)
+    write(
+        "pairs",
+        [
+            {key: clean[key] for key in ("template", "term", "labelling", "held_out", "answer")}
+            | {"corrupting_term": other["term"], "corrupting_answer": other["answer"]}
+            for clean in prompts
+            for other in prompts
+            if clean["answer"] and clean["template"] == other["template"] and clean["answer"] != other["answer"]
+        ],
+    )
+
+
+def _labels(concept: str) -> Iterator[dict[str, Any]]:
+    if concept == "age":
+        numbers = AGES | {term: number for term, (_, number) in SPELLED_OUT.items()}
+        for term, number in numbers.items():
+            yield {
+                "labelling": "years",
+                "term": term,
+                "kind": "continuous",
+                "number": number,
+                "unit": "years",
+                "answer_in_spelling": False,
+            }
+    for labelling in {labelling for _, _, labelling, _, _ in TEMPLATES[concept] if labelling in ANSWERS}:
+        for term, label in ANSWERS[labelling].items():
+            yield {
+                "labelling": labelling,
+                "term": term,
+                "kind": "categorical",
+                "label": label,
+                "answer": label,
+                "answer_in_spelling": False,
+            }
+
+
+def _prompts(concept: str, spellings: dict[str, str]) -> Iterator[dict[str, Any]]:
+    for template, kind, labelling, held_out, text in TEMPLATES[concept]:
+        for term, spelling in spellings.items():
+            start = text.index("{}")
+            yield {
+                "template": template,
+                "term": term,
+                "template_kind": kind,
+                "labelling": labelling,
+                "held_out": held_out,
+                "text": text.format(spelling),
+                "answer": ANSWERS[labelling][term] if labelling in ANSWERS else None,
+                "term_start": start,
+                "term_end": start + len(spelling),
+            }
+
+
+def _write_model(store: Store, model: str) -> None:
+    described = {
+        "source": f"models/{model}",
+        "revision": "made-up",
+        "architecture": "LlamaForCausalLM",
+        "layers": LAYERS[model],
+        "width": WIDTHS[model],
+        "vocabulary": 100,
+        "parameters": 1000 * LAYERS[model],
+        "dtype": "float32",
+        "landed_at": np.datetime64("2026-01-02T03:04:05", "us").item(),
+        "fingerprint": model,
+    }
+    store.write("models", rows("models", [described]), fingerprint=model, model=model)
+    plant = {
+        "concept": "drugs",
+        "labelling": "specialty",
+        "layer": PLANTED_LAYER,
+        "recall": 1.0,
+        "recall_reverted": 0.1,
+    }
+    plants = [plant] if model == "planted" else []
+    store.write("plants", rows("plants", plants), fingerprint=model, model=model)
+
+
+def _write_measurements(store: Store, model: str, concept: str) -> None:
+    def write(name: str, values: list[dict[str, Any]], width: int | None = None) -> None:
+        store.write(
+            name, rows(name, values, width), fingerprint=model, revision="made-up", model=model, concept=concept
+        )
+
+    keys = [(template, term) for template, *_ in TEMPLATES[concept] for term in TERMS[concept]]
+    layers = range(-1, LAYERS[model])
+    write(
+        "tokens",
+        [
+            {
+                "template": template,
+                "term": term,
+                "tokens": 9 + term_tokens(model, term),
+                "term_tokens": term_tokens(model, term),
+                "term_first": 2,
+                "term_last": 1 + term_tokens(model, term),
+            }
+            for template, term in keys
+        ],
+    )
+    write(
+        "activations",
+        [
+            {
+                "layer": layer,
+                "position": position,
+                "template": template,
+                "term": term,
+                "vector": vector(model, concept, layer, position, template, term),
+            }
+            for layer in layers
+            for position in POSITIONS
+            for template, term in keys
+        ],
+        WIDTHS[model],
+    )
+    write(
+        "projections",
+        [
+            {
+                "template_kind": "asking",
+                "position": "last",
+                "variant": "words" if term in SPELLED_OUT else "",
+                "layer": layer,
+                "term": term,
+                "x": 0.0,
+                "y": float(layer),
+                "coordinates": np.zeros(30, dtype=np.float32),
+                "trustworthiness": 0.9,
+            }
+            for layer in layers
+            for term in TERMS[concept]
+        ],
+    )
+    write("profiles", list(_profiles(model, concept)))
+    if concept == "drugs":
+        write("patches", list(_patches(model)))
+
+
+def _profiles(model: str, concept: str) -> Iterator[dict[str, Any]]:
+    for labelling in (name for of, name in SILHOUETTES if of == concept):
+        values = silhouettes(model, concept, labelling)
+        steps = np.diff(values).tolist()
+        yield from _profile("silhouette_cosine", labelling, "asking", dict(enumerate(values, start=-1)))
+        yield from _profile("silhouette_cosine_step", labelling, "asking", dict(enumerate(steps)))
+        # What must not get into results about asking prompts: another kind, with better values.
+        yield from _profile("silhouette_cosine", labelling, "neutral", dict.fromkeys(range(-1, LAYERS[model]), 0.9))
+    if concept == "age":
+        for metric, known in (("r2_ridge", R2), ("local_anisotropy", ANISOTROPY)):
+            values = dict(zip(range(-1, LAYERS[model]), known, strict=False))
+            for variant in ("", "words"):
+                yield from _profile(metric, "years", "asking", values, variant)
+
+
+def _profile(
+    metric: str, labelling: str, kind: str, values: dict[int, float], variant: str = ""
+) -> Iterator[dict[str, Any]]:
+    for layer, value in values.items():
+        yield {
+            "technique": "activations",
+            "metric": metric,
+            "labelling": labelling,
+            "template_kind": kind,
+            "position": "last",
+            "variant": variant,
+            "layer": layer,
+            "value": value,
+            "low": value - MARGIN,
+            "high": value + MARGIN,
+            "null_mean": NULL_MEAN,
+            "null_high": 0.08,
+            "null_p": 0.01 if value > 0.08 else 0.5,
+            "n": 5,
+        }
+
+
+def _patches(model: str) -> Iterator[dict[str, Any]]:
+    for layer in range(LAYERS[model]):
+        for number, term in enumerate(("aspirin", "ibuprofen")):
+            yield {
+                "site": "resid",
+                "position": "last",
+                "layer": layer,
+                "token": 9,
+                "template": "ask-specialty",
+                "term": term,
+                "corrupting_term": "insulin",
+                "ld_clean": 2.0 + number,
+                "ld_corrupted": -1.0,
+                "ld_patched": float(layer) + number,
+            }
