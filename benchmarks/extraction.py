@@ -1,8 +1,8 @@
 """What it costs to extract all layers' activations at three positions and write them to the warehouse.
 
-The measure is a bare forward of the same batches, without head and cache. A 12-layer Llama of 134 million random weights in
-float32, prompts of the concept library, batches without padding, one thread, processor seconds, workloads in turn. Peers
-get the same batches, keep the same three rows of each layer in memory, and write nothing.
+The measure is a bare forward of the same batches, without head and cache: a 12-layer Llama of 134 million random
+weights in float32, prompts of the concept library, one thread, processor seconds, workloads in turn. Peers get the same
+batches, keep the same three rows of each layer in memory, and write nothing.
 """
 
 import json

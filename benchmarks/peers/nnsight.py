@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -20,7 +21,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(request["model"])
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).train(False)
     batches = [torch.tensor(batch["tokens"]) for batch in request["batches"]]
     terms = [torch.tensor(batch["term_last"]) for batch in request["batches"]]
     wrapped = LanguageModel(model, tokenizer=tokenizer)
@@ -36,7 +37,7 @@ def main() -> None:
         for tokens, term in zip(batches, terms, strict=True):
             rows = torch.arange(len(tokens))
             with torch.inference_mode(), wrapped.trace({"input_ids": tokens}, logits_to_keep=1, use_cache=False):
-                kept = [].save()
+                kept: Any = cast(Any, []).save()
                 for layer in layers:
                     hidden = wrapped.model.layers[layer].output
                     kept.append((hidden[:, -1], hidden[rows, term], hidden[:, 1:].mean(dim=1)))

@@ -20,8 +20,8 @@ def main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(request["model"])
-    plain = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).eval()
-    other = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).eval()
+    plain = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).train(False)
+    other = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).train(False)
     bridge = TransformerBridge.boot_transformers(
         request["model"], hf_model=other, tokenizer=tokenizer, dtype=torch.float32, device="cpu"
     )
