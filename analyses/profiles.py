@@ -9,9 +9,10 @@ together, prompts cluster by template. Draws are the same for all layers, templa
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from analyses import geometry
 from analyses.geometry import Floats
-from analyses.projection import DIMENSIONS, Layers, Progress, covering_templates, readings
+from analyses.parallel import in_order
+from analyses.projection import DIMENSIONS, Layers, Progress, Readings, covering_templates, readings
 from analyses.resampling import Sampled, average, bootstrap_counts, estimate, generator, permutations
 from warehouse.tables import TEMPLATE_KINDS, table
 
@@ -120,6 +122,10 @@ class _Labelled:
     templates: dict[str, list[str]]
 
 
+_Measured = dict[tuple[str, ...], tuple[_Labelled, Sampled]]
+"""By metric, labelling, kind of template, position and variant."""
+
+
 def activation_profiles(
     layers: Layers,
     prompts: pa.Table,
@@ -167,37 +173,35 @@ def activation_profiles(
     plans = list(_plans(prompts, terms, labels, _Draws(seed, resamples, permutations)))
     rows: list[dict[str, object]] = list(_coordinate_rows(plans, projections))
     below: dict[tuple[str, ...], Sampled] = {}
-    for reading in readings(layers, names):
-        above: dict[tuple[str, ...], Sampled] = {}
-        for position in reading.positions:
-            for key, (plan, sampled) in _measured(plans, position, reading.of).items():
-                above[key] = sampled
-                rows.append(_row(plan, key, reading.layer, sampled))
-                if key in below:
-                    step = (key[0] + STEP, *key[1:])
-                    rows.append(_row(plan, step, reading.layer, sampled.minus(below[key])))
+    for layer, measured in in_order(partial(_measured, plans), readings(layers, names)):
+        above = {key: sampled for key, (_, sampled) in measured.items()}
+        for key, (plan, sampled) in measured.items():
+            rows.append(_row(plan, key, layer, sampled))
+            if key in below:
+                step = (key[0] + STEP, *key[1:])
+                rows.append(_row(plan, step, layer, sampled.minus(below[key])))
         below = above
         if progress is not None:
-            progress(reading.layer)
+            progress(layer)
     found = pa.Table.from_pylist(rows, schema=schema)
     return found.sort_by([(column.name, "ascending") for column in table("profiles").keys])
 
 
 def _measured(
-    plans: list[_Labelled], position: str, vectors: Callable[[str, str, NDArray[np.intp]], NDArray[np.float32]]
-) -> dict[tuple[str, ...], tuple[_Labelled, Sampled]]:
-    """Every metric at one position of one layer, averaged over templates, by metric, labelling, kind, … ."""
+    plans: list[_Labelled], reading: Readings
+) -> tuple[int, dict[tuple[str, ...], tuple[_Labelled, Sampled]]]:
+    """A layer, and every metric there, averaged over templates."""
     parts: dict[tuple[str, ...], list[Sampled]] = defaultdict(list)
     owners: dict[tuple[str, ...], _Labelled] = {}
-    for plan in plans:
+    for position, plan in product(reading.positions, plans):
         for kind, templates in plan.templates.items():
             for template in templates:
-                space = _Space(vectors(position, template, plan.places))
+                space = _Space(reading.of(position, template, plan.places))
                 for metric, sampled in plan.measure.in_vectors(space).items():
                     key = (metric, plan.labelling, kind, position, plan.variant)
                     parts[key].append(sampled)
                     owners[key] = plan
-    return {key: (owners[key], average(sampled)) for key, sampled in parts.items()}
+    return reading.layer, {key: (owners[key], average(sampled)) for key, sampled in parts.items()}
 
 
 def _coordinate_rows(plans: list[_Labelled], projections: pa.Table) -> Iterator[dict[str, object]]:
