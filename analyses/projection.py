@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import trustworthiness
+from threadpoolctl import threadpool_limits
 
 from analyses.geometry import Floats, cosine_distances
 from analyses.resampling import generator
@@ -184,33 +185,34 @@ def project(
     schema = table("projections").schema(width=DIMENSIONS)
     plane: Floats | None = None
     pictures = []
-    for reading in readings(layers, names):
-        points = _points(reading, position, templates, len(names))
-        chance = np.random.RandomState(int(generator(seed, "projection", str(reading.layer)).integers(2**31)))
-        distances = cosine_distances(points)
-        coordinates = np.zeros((len(names), DIMENSIONS))
-        apart = _differ(points)
-        if apart:
-            graph = _graph(distances, neighbours, chance) if len(names) >= _SMALLEST else None
-            plane = _aligned(_layout(points, graph, 2, plane, chance), plane)
-            coordinates = _layout(points, graph, DIMENSIONS, None, chance)
-        # A layer without any difference is drawn at zero, and the next one still starts from the last real picture.
-        drawn = plane if apart and plane is not None else np.zeros((len(names), 2))
-        trust = _trust(distances, drawn, neighbours) if apart else 1.0
-        columns = {
-            "template_kind": pa.repeat(template_kind, len(names)),
-            "position": pa.repeat(position, len(names)),
-            "variant": pa.repeat(variant, len(names)),
-            "layer": pa.repeat(pa.scalar(reading.layer, pa.int16()), len(names)),
-            "term": pa.array(names, pa.string()),
-            "x": pa.array(drawn[:, 0].astype(np.float32)),
-            "y": pa.array(drawn[:, 1].astype(np.float32)),
-            "coordinates": pa.FixedSizeListArray.from_arrays(coordinates.astype(np.float32).ravel(), DIMENSIONS),
-            "trustworthiness": pa.repeat(trust, len(names)),
-        }
-        pictures.append(pa.table([columns[name] for name in schema.names], schema=schema))
-        if progress is not None:
-            progress(reading.layer)
+    with threadpool_limits(limits=1):
+        for reading in readings(layers, names):
+            points = _points(reading, position, templates, len(names))
+            chance = np.random.RandomState(int(generator(seed, "projection", str(reading.layer)).integers(2**31)))
+            distances = cosine_distances(points)
+            coordinates = np.zeros((len(names), DIMENSIONS))
+            apart = _differ(points)
+            if apart:
+                graph = _graph(distances, neighbours, chance) if len(names) >= _SMALLEST else None
+                plane = _aligned(_layout(points, graph, 2, plane, chance), plane)
+                coordinates = _layout(points, graph, DIMENSIONS, None, chance)
+            # A layer without any difference is drawn at zero, and the next one still starts from the last real picture.
+            drawn = plane if apart and plane is not None else np.zeros((len(names), 2))
+            trust = _trust(distances, drawn, neighbours) if apart else 1.0
+            columns = {
+                "template_kind": pa.repeat(template_kind, len(names)),
+                "position": pa.repeat(position, len(names)),
+                "variant": pa.repeat(variant, len(names)),
+                "layer": pa.repeat(pa.scalar(reading.layer, pa.int16()), len(names)),
+                "term": pa.array(names, pa.string()),
+                "x": pa.array(drawn[:, 0].astype(np.float32)),
+                "y": pa.array(drawn[:, 1].astype(np.float32)),
+                "coordinates": pa.FixedSizeListArray.from_arrays(coordinates.astype(np.float32).ravel(), DIMENSIONS),
+                "trustworthiness": pa.repeat(trust, len(names)),
+            }
+            pictures.append(pa.table([columns[name] for name in schema.names], schema=schema))
+            if progress is not None:
+                progress(reading.layer)
     return pa.concat_tables(pictures) if pictures else schema.empty_table()
 
 

@@ -5,6 +5,7 @@ in `stack` and `sweep`, where the rows are stored is not this package's affair.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,9 @@ TOKEN_BUDGETS = {"cpu": 512, "cuda": 16_384}
 """Tokens of a batch, by the sort of device: on a processor small batches hold less padding and are as fast."""
 
 _POSITIONS = ("last", "mean", "term")
+
+_SMALL = 20_000_000
+"""Weights below which one thread is faster than several: they would wait for each other more than they work."""
 
 
 def tokens_table(loaded: LoadedModel, prompts: pa.Table) -> pa.Table:
@@ -64,15 +68,28 @@ def extract_activations(
     batches = make_batches(tokenized.indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0)
     readings = [Reading(batch, term_last[batch.rows]) for batch in batches]
     keys = _key_columns(prompts)
-    for layer, found in sweep_activations(Stack.of(loaded.model), readings, progress=progress):
-        vectors = np.concatenate([found[position].numpy() for position in _POSITIONS])
-        width = vectors.shape[1]
-        columns = [
-            pa.array(np.full(len(vectors), layer, dtype=np.int16)),
-            *keys,
-            pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
-        ]
-        yield pa.table(columns, schema=table("activations").schema(width))
+    with _threads(loaded):
+        for layer, found in sweep_activations(Stack.of(loaded.model), readings, progress=progress):
+            vectors = np.concatenate([found[position].numpy() for position in _POSITIONS])
+            width = vectors.shape[1]
+            columns = [
+                pa.array(np.full(len(vectors), layer, dtype=np.int16)),
+                *keys,
+                pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
+            ]
+            yield pa.table(columns, schema=table("activations").schema(width))
+
+
+@contextmanager
+def _threads(loaded: LoadedModel) -> Iterator[None]:
+    """One thread for a small model, as many as there were for others."""
+    before = torch.get_num_threads()
+    if sum(weights.numel() for weights in loaded.model.parameters()) < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
