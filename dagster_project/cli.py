@@ -1,0 +1,275 @@
+"""The `vesalius` command: reads what the user typed, calls what does the work, prints what came of it.
+
+Everything heavy is imported by the command that needs it, so that help shows at once. Errors of ours become one message
+on standard error: exit code 2 for what the user can mend, 1 for the machine's refusals. The commands around SQL are in
+`cli_sql`, those that train models in `cli_reference`.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dagster_project.cli_reference import reference
+from dagster_project.cli_sql import sql
+from dagster_project.libraries import quiet_libraries
+from warehouse.errors import InputError, VesaliusError
+
+if TYPE_CHECKING:
+    from dagster_project.defs.resources import Warehouse
+
+WarehouseOption = Annotated[
+    Path | None,
+    typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
+]
+ConceptsOption = Annotated[
+    Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
+]
+
+
+class Commands(TyperGroup):
+    """The commands, with one place where errors of ours become messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            typer.Exit: with the error's code, after its message.
+        """
+        try:
+            return super().invoke(ctx)
+        except VesaliusError as error:
+            if ctx.params.get("debug"):
+                import traceback
+
+                traceback.print_exception(error)
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+
+
+app = typer.Typer(
+    name="vesalius",
+    cls=Commands,
+    help="Find where in its layers a language model keeps medical knowledge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+concepts_app = typer.Typer(help="The concept library: prove one sound, or list what it holds.", no_args_is_help=True)
+app.add_typer(concepts_app, name="concepts")
+app.add_typer(reference, name="reference")
+
+
+def main() -> None:
+    """The console command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from warehouse.versions import CODE_VERSION
+
+        typer.echo(f"vesalius {CODE_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def vesalius(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def run(
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all models."),
+    ] = None,
+    concepts: ConceptsOption = None,
+    only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,
+    warehouse: WarehouseOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of layouts, resamples and permutations.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples behind each interval.")] = 1000,
+    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the labels behind each null.")] = 200,
+    umap: Annotated[bool, typer.Option(help="Draw UMAP pictures and measure in UMAP's space.")] = True,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
+    ] = None,
+) -> None:
+    """Run models over the concept library, measure and draw. What is current already costs nothing."""
+    places = _places(warehouse, concepts)
+    quiet_libraries()
+    from dagster_project.defs.resources import Settings
+    from dagster_project.instance import cancel_own_runs, open_instance
+    from dagster_project.interrupts import interruptible
+    from dagster_project.progress import for_console
+    from dagster_project.running import chosen_models, run_models
+    from dagster_project.terminal import console
+
+    settings = Settings(
+        concepts=[name.strip() for name in only.split(",") if name.strip()] if only is not None else [],
+        seed=seed,
+        resamples=resamples,
+        permutations=permutations,
+        device=device,
+        dtype=dtype,
+    )
+    if only is not None and not settings.concepts:
+        raise InputError("--only names no concept: give names with commas between, or leave it out.")
+    names = list(places.library(settings.concepts).names)
+    entries = chosen_models(places, model or [])
+    shown = console(error=True)
+    with open_instance() as instance:
+
+        def farewell() -> None:
+            shown.show_cursor()
+            shown.print("\nInterrupted. What was committed is kept: the same command goes on from there.")
+            cancel_own_runs(instance)
+
+        outcome = interruptible(
+            lambda: run_models(instance, places, entries, settings, for_console(shown), umap=umap), farewell
+        )
+    _print_outcome(places, [entry.slug for entry in entries], names, outcome)
+
+
+@app.command()
+def add(
+    path: Annotated[Path, typer.Argument(help="The model's folder, as save_pretrained writes it.")],
+    slug: Annotated[str | None, typer.Option(help="The model's name. Default: made from the folder's.")] = None,
+) -> None:
+    """Register a model in models.toml, under a name."""
+    from dagster_project.defs.partitions import register_models
+    from dagster_project.instance import open_instance
+    from extract.models import add_model
+
+    places = _places(None, None)
+    entry = add_model(Path(places.models), path, slug)
+    with open_instance() as instance:
+        register_models(instance, places.registry())
+    typer.echo(f"{entry.slug} is registered: {entry.path}")
+
+
+@app.command()
+def models(warehouse: WarehouseOption = None) -> None:
+    """List the registered models, and whether they have landed in the warehouse."""
+    from dagster_project.terminal import console, plain_table
+    from extract.models import model_files
+    from warehouse.errors import ModelError
+
+    places = _places(warehouse, None)
+    rows = []
+    for entry in places.registry().values():
+        try:
+            model_files(entry)
+            landed = "landed" if places.store.footer("models", model=entry.slug) else "not run yet"
+        except ModelError:
+            landed = "no model there"
+        rows.append([entry.slug, landed, str(entry.path), entry.description])
+    console().print(plain_table(["model", "state", "folder", "description"], rows))
+
+
+@concepts_app.command("check")
+def concepts_check(
+    folder: Annotated[Path | None, typer.Argument(help="The library's folder. Default: ours.")] = None,
+) -> None:
+    """Prove a concept library sound, or name file, line, fault and remedy of all that is wrong."""
+    from extract.checking import check_folder
+    from extract.library import load_library
+
+    place = Path(_places(None, folder).concepts)
+    faults = check_folder(place)
+    for fault in faults:
+        typer.echo(str(fault), err=True)
+    if faults:
+        typer.echo(f"error: {place} has {len(faults)} faults.", err=True)
+        raise typer.Exit(2)
+    typer.echo(f"{place} is sound: {len(load_library(place).concepts)} concepts.")
+
+
+@concepts_app.command("list")
+def concepts_list(
+    folder: Annotated[Path | None, typer.Argument(help="The library's folder. Default: ours.")] = None,
+) -> None:
+    """Count terms, labels, templates, prompts and pairs of each concept."""
+    from dagster_project.terminal import concepts_table, console
+    from extract.prompts import library_counts
+
+    console().print(concepts_table(library_counts(_places(None, folder).library([]))))
+
+
+@app.command()
+def ui(
+    warehouse: WarehouseOption = None,
+    concepts: ConceptsOption = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Open Dagster's UI on this machine, for the same instance and warehouse."""
+    from dagster_project.defs.partitions import register_models
+    from dagster_project.defs.resources import PROJECT
+    from dagster_project.instance import fail_dead_runs, open_instance
+
+    places = _places(warehouse, concepts)
+    with open_instance() as instance:
+        fail_dead_runs(instance)
+        register_models(instance, places.registry())
+    program = Path(sys.executable).with_name("dg")
+    typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    quiet_libraries()
+    os.chdir(PROJECT)
+    os.execve(
+        program,
+        [str(program), "dev", "--host", "127.0.0.1", "--port", str(port)],
+        {**os.environ, **places.environment, "VIRTUAL_ENV": sys.prefix},
+    )
+
+
+@app.command(hidden=True)
+def docs() -> None:
+    """Write docs/tables.md anew from the registry of tables."""
+    from dagster_project.defs.resources import PROJECT
+    from warehouse.atomic import replacing
+    from warehouse.reference import markdown
+
+    path = PROJECT / "docs" / "tables.md"
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(markdown()) + "\n", encoding="utf-8")
+    typer.echo(str(path))
+
+
+app.command()(sql)
+
+
+def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":
+    from dagster_project.defs.resources import Warehouse
+
+    return Warehouse.from_environment(root=warehouse, concepts=concepts)
+
+
+def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
+    from dagster_project.defs.atlas import PROFILE_MAP
+    from dagster_project.pictures import files_of
+    from dagster_project.summary import summarize
+    from dagster_project.terminal import console, summary_table
+    from warehouse.catalog import CATALOG_NAME
+
+    out = console()
+    out.print(summary_table(summarize(places.store, models, concepts)))
+    out.print()
+    if outcome.files_written:
+        out.print(f"{outcome.forwards:,} prompts went through a model, {outcome.files_written} files were written.")
+    else:
+        out.print("Everything was current: no forward pass, no file written.")
+    for name, description in outcome.failed_checks:
+        console(error=True).print(f"warning: the check {name} failed: {description}")
+    out.print(f"Chart:    {files_of(places.charts / PROFILE_MAP)['html']}")
+    out.print(f"Catalog:  {Path(places.root) / CATALOG_NAME}   (vesalius sql --list)")

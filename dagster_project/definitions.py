@@ -1,0 +1,43 @@
+"""The code location: puts assets, checks, jobs, sensors and resources together.
+
+`build_defs` is the one way to do so, for Dagster, for the commands and for tests. What it puts together is in `defs`.
+"""
+
+import dagster as dg
+
+from dagster_project.defs import analyses, atlas, checks, extraction, jobs, library, sensors
+from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.progress import LogProgress, Progress
+
+
+def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = None) -> dg.Definitions:
+    """The definitions for one warehouse.
+
+    Args:
+        warehouse: where things lie; by default where the environment says.
+        progress: who is told how far work is; by default the run's log.
+    """
+    return dg.Definitions(
+        assets=[
+            library.library,
+            extraction.extraction,
+            analyses.projections,
+            analyses.profiles,
+            atlas.umap_pictures,
+            atlas.profile_map,
+            atlas.catalog,
+        ],
+        asset_checks=checks.sql_checks(),
+        jobs=jobs.JOBS,
+        sensors=[sensors.new_models],
+        resources={
+            "warehouse": warehouse or Warehouse.from_environment(),
+            "settings": Settings.configure_at_launch(),
+            "progress": progress or LogProgress(),
+        },
+        # Not fork: threads of torch and of numba don't survive it.
+        executor=dg.multiprocess_executor.configured({"start_method": {"spawn": {}}}),
+    )
+
+
+defs = build_defs()

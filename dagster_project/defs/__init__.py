@@ -1,0 +1,3 @@
+"""The definitions by stage: `library`, `extraction`, `analyses`, `atlas`; and what they share: partitions, resources,
+checks, jobs and sensors. `dagster_project.definitions` puts them together; importing one of these wires nothing.
+"""

@@ -1,0 +1,156 @@
+"""What people look at: the profile map of all models, UMAP pictures of each, and the catalog for SQL."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dagster_project import fingerprints
+from dagster_project.defs.partitions import MODELS
+from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.landing import RETRIES, failing_clearly, upstream
+from dagster_project.pictures import draw, is_current, picture_metadata
+from dagster_project.progress import Progress
+from extract.library import Concept
+from warehouse.catalog import build_catalog
+from warehouse.errors import InputError
+from warehouse.store import Store
+from warehouse.tables import TABLES
+
+if TYPE_CHECKING:
+    import altair as alt
+
+PROFILE_MAP = "profile-map"
+"""The file name of the map of all models, without suffix."""
+
+
+@dg.asset(
+    description="The profile map: concept x layer, a panel a model, of all models in the warehouse.",
+    group_name="atlas",
+    kinds={"altair"},
+    deps=["profiles", "plants", "concepts"],
+    retry_policy=RETRIES,
+)
+def profile_map(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
+    """Draw the map if any profile changed."""
+    with failing_clearly():
+        started, store = time.monotonic(), warehouse.store
+        inputs = _fingerprints(store, "profiles", "plants", "concepts")
+        expected = fingerprints.chart(inputs)
+        stem = warehouse.charts / PROFILE_MAP
+        stale = not is_current(stem, expected)
+        if stale:
+            draw(stem, expected, _profile_map(store))
+        metadata = picture_metadata({"profile_map": stem}, int(stale), expected, time.monotonic() - started)
+        yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(expected))
+
+
+@dg.asset(
+    description="UMAP small multiples: for each concept its pictures layer by layer, coloured by its first labelling.",
+    group_name="atlas",
+    kinds={"altair"},
+    deps=["projections", "labels"],
+    partitions_def=MODELS,
+    retry_policy=RETRIES,
+)
+def umap_pictures(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    progress: dg.ResourceParam[Progress],
+) -> Iterator[dg.MaterializeResult[object]]:
+    """Draw the pictures of every concept whose projections changed."""
+    with failing_clearly():
+        started, model, folder = time.monotonic(), context.partition_key, warehouse.charts / context.partition_key
+        concepts = [concept for concept in warehouse.library(settings.concepts).concepts if concept.labellings]
+        shown = {concept.name: _shown(warehouse.store, model, concept) for concept in concepts}
+        stems = {name: folder / f"umap-{name}" for name in shown}
+        stale = [name for name in shown if not is_current(stems[name], fingerprints.chart(shown[name]))]
+        if stale:
+            with progress.stage(f"{model}: pictures", len(stale), "pictures") as advance:
+                for name in stale:
+                    chart = _small_multiples(warehouse.store, model, name, shown[name]["labelling"])
+                    draw(stems[name], fingerprints.chart(shown[name]), chart)
+                    advance(1)
+        expected = fingerprints.chart({name: fingerprints.chart(inputs) for name, inputs in shown.items()})
+        metadata = picture_metadata(stems, len(stale), expected, time.monotonic() - started)
+        yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(expected))
+
+
+@dg.asset(
+    description="catalog.duckdb: every table as a view with comments, and the views and macros of sql/views.",
+    group_name="atlas",
+    kinds={"duckdb", "sql"},
+    deps=["concepts", "terms", "labels", "prompts", "pairs", "models", "plants", "tokens", "activations", "profiles"],
+    retry_policy=RETRIES,
+)
+def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
+    """Build the catalog anew: it takes a moment and holds no data."""
+    with failing_clearly():
+        started = time.monotonic()
+        path = build_catalog(Path(warehouse.root))
+        yield dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(path)),
+                "tables": len(TABLES),
+                "bytes": path.stat().st_size,
+                "seconds": round(time.monotonic() - started, 3),
+                "forwards": 0,
+            }
+        )
+
+
+def _fingerprints(store: Store, *names: str) -> dict[str, str]:
+    """The fingerprint of every partition of some tables, by table and keys."""
+    return {
+        "/".join([name, *keys.values()]): upstream(store, name, **keys)
+        for name in names
+        for keys in store.partitions(name)
+    }
+
+
+def _profile_map(store: Store) -> "alt.TopLevelMixin":
+    from analyses.charts import knowledge_profile_map
+
+    profiles = _gathered(store, "profiles")
+    if profiles is None:
+        raise InputError("There are no profiles to draw: run a model first (`vesalius run --model reference`).")
+    kinds = set(profiles["template_kind"].to_pylist())
+    return knowledge_profile_map(
+        profiles,
+        _gathered(store, "plants"),
+        _gathered(store, "concepts"),
+        template_kind="asking" if "asking" in kinds else "neutral",
+    )
+
+
+def _shown(store: Store, model: str, concept: Concept) -> dict[str, str]:
+    """What the picture of a concept shows: fingerprints, and the labelling that it is coloured by."""
+    return {
+        "projections": upstream(store, "projections", model=model, concept=concept.name),
+        "labels": upstream(store, "labels", concept=concept.name),
+        "labelling": (concept.asked or concept.labellings)[0].name,
+    }
+
+
+def _small_multiples(store: Store, model: str, concept: str, labelling: str) -> "alt.TopLevelMixin":
+    from analyses.charts import umap_multiples
+
+    drawn = store.read("projections", model=model, concept=concept)
+    main = drawn.filter(pc.equal(drawn["variant"], ""))
+    return umap_multiples(main, store.read("labels", concept=concept), labelling)
+
+
+def _gathered(store: Store, name: str) -> pa.Table | None:
+    """All partitions of a table, with their keys as columns; None if there are none."""
+    parts = []
+    for keys in store.partitions(name):
+        part = store.read(name, columns=None, **keys)
+        for key, value in keys.items():
+            part = part.append_column(key, pa.repeat(pa.scalar(value), len(part)))
+        parts.append(part)
+    return pa.concat_tables(parts) if parts else None

@@ -1,0 +1,26 @@
+"""The jobs: the library, the measuring of one model, the atlas of all. `vesalius run` executes them in this order."""
+
+from typing import Any
+
+import dagster as dg
+
+LIBRARY, MEASURE, ATLAS = "write_library", "measure_model", "draw_atlas"
+
+
+JOBS: list[Any] = [
+    dg.define_asset_job(
+        LIBRARY,
+        selection=dg.AssetSelection.groups("library"),
+        description="Write the concept library into the warehouse.",
+    ),
+    dg.define_asset_job(
+        MEASURE,
+        selection=dg.AssetSelection.groups("extraction", "analyses") | dg.AssetSelection.assets("umap_pictures"),
+        description="Run one model over the library, measure its activations, draw its pictures.",
+    ),
+    dg.define_asset_job(
+        ATLAS,
+        selection=dg.AssetSelection.assets("profile_map", "catalog"),
+        description="Draw the map of all models, build the catalog, and check what has landed.",
+    ),
+]

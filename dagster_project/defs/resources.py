@@ -1,0 +1,129 @@
+"""What a run is given: where things lie (`Warehouse`), and how much is measured (`Settings`).
+
+Both are Dagster resources: `Warehouse` is fixed when the definitions are built, `Settings` can be set for each run, in
+the UI's launchpad under `resources: settings: config`. How progress is shown is in `dagster_project.progress`.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from extract.checking import check
+from extract.library import CONCEPTS, Library, load_library
+from extract.models import ModelEntry, load_registry, resolve
+from warehouse.errors import ConceptError, ModelError
+from warehouse.store import Store
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The folder of the project: `models.toml`, and by default the warehouse and Dagster's home, lie in it."""
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the tables, the concept library and the registry of models lie."""
+
+    root: str = Field(description="Folder of the warehouse: one folder a table.")
+    concepts: str = Field(default=str(CONCEPTS), description="Folder of the concept library.")
+    models: str = Field(default=str(PROJECT / "models.toml"), description="File that registers the models.")
+
+    @classmethod
+    def from_environment(
+        cls, root: Path | None = None, concepts: Path | None = None, models: Path | None = None
+    ) -> "Warehouse":
+        """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, or by default."""
+        return cls(
+            root=_place(root, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data"),
+            concepts=_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS),
+            models=_place(models, "VESALIUS_MODELS", PROJECT / "models.toml"),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process see the same places."""
+        return {
+            "VESALIUS_WAREHOUSE": self.root,
+            "VESALIUS_CONCEPTS": self.concepts,
+            "VESALIUS_MODELS": self.models,
+        }
+
+    @cached_property
+    def store(self) -> Store:
+        """The partitions on disk."""
+        return Store(Path(self.root))
+
+    @property
+    def charts(self) -> Path:
+        """The folder of charts."""
+        return Path(self.root) / "charts"
+
+    def registry(self) -> dict[str, ModelEntry]:
+        """The registered models, by slug.
+
+        Raises:
+            ModelError: the registry can't be read.
+        """
+        return load_registry(Path(self.models))
+
+    def library(self, only: list[str]) -> Library:
+        """The concept library, narrowed to the concepts named, if any are.
+
+        Raises:
+            ConceptError: the library can't be read, or has no such concept.
+        """
+        library = load_library(Path(self.concepts))
+        return library.select(only) if only else library
+
+    def sound_library(self, only: list[str]) -> Library:
+        """The same, once it is proved sound.
+
+        Raises:
+            ConceptError: as `library`, or the first fault of an unsound one.
+        """
+        library = self.library(only)
+        faults = check(library)
+        if faults:
+            more = f" ({len(faults) - 1} more: `vesalius concepts check {self.concepts}`)" if len(faults) > 1 else ""
+            raise ConceptError(f"{faults[0]}{more}")
+        return library
+
+    def model(self, slug: str, folder: str | None) -> ModelEntry:
+        """The model of a partition: the folder that the run names, or what is registered under the slug.
+
+        Raises:
+            ModelError: no folder is named and nothing is registered, or the folder goes by another name.
+        """
+        registry = self.registry()
+        if folder is not None:
+            entry = resolve(folder, registry)
+            if entry.slug != slug:
+                raise ModelError(f"{folder} is the model {entry.slug!r}, not {slug!r}: run it under that name.")
+            return entry
+        if slug not in registry:
+            raise ModelError(
+                f"{slug!r} is not registered in {self.models}. Add it with `vesalius add PATH --slug {slug}`, or "
+                "name its folder with `vesalius run --model PATH`."
+            )
+        return registry[slug]
+
+
+class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """How much a run measures, and with which draws."""
+
+    concepts: list[str] = Field(default=[], description="Narrow the run to these concepts; empty: all of the library.")
+    model_folder: str | None = Field(default=None, description="Folder of a model that is not in the registry.")
+    device: str | None = Field(default=None, description="Where the model runs; by default a GPU where there is one.")
+    dtype: str | None = Field(
+        default=None, description="float32 or bfloat16; by default what the model's config names."
+    )
+    token_budget: int | None = Field(
+        default=None, ge=1, description="Tokens of one batch; by default as the device likes."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of layouts, resamples and permutations.")
+    resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind each interval.")
+    permutations: int = Field(default=200, ge=1, description="Permutations of the labels behind each null.")
+
+
+def _place(given: Path | None, variable: str, default: Path) -> str:
+    return str((given or Path(os.environ.get(variable) or default)).expanduser().resolve())

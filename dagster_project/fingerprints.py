@@ -1,0 +1,87 @@
+"""What each partition file depends on, as a hash: the same fingerprint means that there is nothing to do.
+
+Pure functions, and light ones: whether anything is to be done is asked at each run, so nothing here imports torch, UMAP
+or scikit-learn. A file depends on the code that makes its rows too: `VERSIONS` counts its changes.
+"""
+
+from warehouse.tables import table
+from warehouse.versions import fingerprint
+
+VERSIONS = {
+    "library": 1,
+    "models": 1,
+    "plants": 1,
+    "extraction": 1,
+    "projections": 1,
+    "profiles": 1,
+    "charts": 1,
+}
+"""Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
+`extract.extraction`, said again here because that module brings torch along; a test holds the two together."""
+
+
+def library(name: str, concept: str) -> str:
+    """Of one of a concept's tables.
+
+    Args:
+        name: the table.
+        concept: the concept's fingerprint: the hash of its files.
+    """
+    return _of(name, "library", concept=concept)
+
+
+def models(model: str, source: str, dtype: str | None) -> str:
+    """Of a model's row in `models`."""
+    return _of("models", "models", model=model, source=source, dtype=dtype)
+
+
+def plants(rows: list[dict[str, object]]) -> str:
+    """Of a model's planted layers: they are the rows themselves, for they come from a card of a few lines."""
+    return _of("plants", "plants", rows=rows)
+
+
+def tokens(model: str, prompts: str) -> str:
+    """Of the prompts of one concept under a model's tokenizer.
+
+    Args:
+        model: the model's fingerprint, which covers its tokenizer.
+        prompts: the fingerprint of the prompts that were split.
+    """
+    return _of("tokens", "extraction", model=model, prompts=prompts)
+
+
+def activations(model: str, prompts: str, dtype: str | None) -> str:
+    """Of a model's activations for the prompts of one concept.
+
+    Args:
+        model: the model's fingerprint.
+        prompts: the fingerprint of the prompts that were run.
+        dtype: the type that was asked for, None for the model's own.
+    """
+    return _of("activations", "extraction", model=model, prompts=prompts, dtype=dtype)
+
+
+def projections(activations: str, prompts: str, terms: str, kind: str, seed: int) -> str:
+    """Of the pictures of one model and one concept, from the fingerprints of what is read, and the seed."""
+    return _of(
+        "projections", "projections", activations=activations, prompts=prompts, terms=terms, kind=kind, seed=seed
+    )
+
+
+def profiles(inputs: dict[str, str | None], seed: int, resamples: int, permutations: int) -> str:
+    """Of the profiles of one model and one concept.
+
+    Args:
+        inputs: for each table that is read, its partition's fingerprint; None for one that is not there.
+        seed, resamples, permutations: the draws.
+    """
+    return _of("profiles", "profiles", inputs=inputs, seed=seed, resamples=resamples, permutations=permutations)
+
+
+def chart(inputs: dict[str, str]) -> str:
+    """Of a chart: the fingerprints of all partitions that are drawn."""
+    return fingerprint(chart=VERSIONS["charts"], inputs=inputs)
+
+
+def _of(name: str, code: str, **inputs: object) -> str:
+    return fingerprint(table=name, schema=table(name).version, code=VERSIONS[code], **inputs)

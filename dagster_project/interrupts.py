@@ -1,0 +1,50 @@
+"""Ctrl-C ends a run at once, wherever it is.
+
+Work goes to a thread and the main one waits: an interrupt that is raised in the middle of an import or of compiled code
+is lost there. The process then ends without ceremony. That is safe, since files appear whole or not at all.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+INTERRUPTED = 130
+"""The exit code of a process that was interrupted, as shells have it."""
+
+_LOOK = 0.2
+"""Seconds between two looks at whether there was an interrupt."""
+
+_T = TypeVar("_T")
+
+
+def interruptible(work: Callable[[], _T], farewell: Callable[[], None]) -> _T:
+    """Do the work in a thread, and return or raise what it does.
+
+    Args:
+        work: what to do.
+        farewell: called on an interrupt, before the process ends; a second interrupt cuts it short.
+    """
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def collect() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001  it is raised again, in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=collect, name="work", daemon=True)
+    try:
+        thread.start()
+        # The system may hand the signal to another thread; this one sees it when it next runs.
+        while thread.is_alive():
+            thread.join(_LOOK)
+    except KeyboardInterrupt:
+        try:
+            farewell()
+        finally:
+            os._exit(INTERRUPTED)
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,172 @@
+"""`vesalius run`: the jobs of the code location in this process, on the instance that the UI reads.
+
+Belongs here: the order of jobs, the configuration of a run, and how an error of ours gets out of Dagster's wrapping.
+What the jobs do is in `defs`; what is printed about them, in `cli` and `summary`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.definitions import build_defs
+from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
+from dagster_project.defs.partitions import register_models
+from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
+from dagster_project.progress import Progress
+from extract.models import ModelEntry, model_fingerprint, resolve
+from warehouse.errors import InputError, VesaliusError
+
+_WITHOUT_UMAP = ["models", "plants", "tokens", "activations", "profiles"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        forwards: prompts that went through a model.
+        files_written: partitions that were written.
+        failed_checks: name and description of each check that failed.
+    """
+
+    forwards: int
+    files_written: int
+    failed_checks: tuple[tuple[str, str], ...]
+
+
+def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry]:
+    """The models meant by slugs and folders, or all that are registered; each is whole on disk.
+
+    Raises:
+        ModelError: there is no such model, or its folder is none.
+        InputError: no model at all, or two folders of one slug, here or in the warehouse.
+    """
+    registry = warehouse.registry()
+    entries = dict.fromkeys([resolve(name, registry) for name in names] if names else registry.values())
+    if not entries:
+        raise InputError(
+            f"{warehouse.models} registers no model: add one with `vesalius add PATH`, or give --model PATH."
+        )
+    for entry in entries:
+        model_fingerprint(entry)
+        double = next((other for other in entries if other.slug == entry.slug and other != entry), None)
+        if double is not None:
+            raise InputError(
+                f"{entry.path} and {double.path} would both be called {entry.slug!r}. Name one of them with "
+                f"`vesalius add {double.path} --slug NAME`."
+            )
+        if entry.slug not in registry:
+            _refuse_taken_slug(warehouse, entry)
+    return list(entries)
+
+
+def run_models(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    entries: Sequence[ModelEntry],
+    settings: Settings,
+    progress: Progress,
+    *,
+    umap: bool = True,
+) -> Outcome:
+    """Write the library, measure each model, draw the atlas: what is current already costs nothing.
+
+    Args:
+        instance: where the runs are recorded.
+        entries: the models; from `chosen_models`.
+        umap: whether projections and their pictures are made.
+
+    Raises:
+        VesaliusError: what went wrong first; what was committed before stays.
+    """
+    warehouse.sound_library(settings.concepts)
+    fail_dead_runs(instance)
+    warehouse.store.remove_leftovers()
+    registry = warehouse.registry()
+    register_models(instance, [*registry, *(entry.slug for entry in entries if entry.slug not in registry)])
+    defs = build_defs(warehouse, progress)
+    results = [_execute(defs, instance, LIBRARY, settings)]
+    for entry in entries:
+        folder = None if entry.slug in registry else str(entry.path)
+        own = settings.model_copy(update={"model_folder": folder})
+        results.append(
+            _execute(defs, instance, MEASURE, own, partition=entry.slug, only=None if umap else _WITHOUT_UMAP)
+        )
+    results.append(_execute(defs, instance, ATLAS, settings))
+    return _outcome(results)
+
+
+def own_error(error: BaseException) -> VesaliusError | None:
+    """The error of ours that an exception wraps, if it wraps one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, VesaliusError):
+            return seen
+        seen = getattr(seen, "user_exception", None) or seen.__cause__
+    return None
+
+
+def _execute(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    settings: Settings,
+    *,
+    partition: str | None = None,
+    only: Sequence[str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    try:
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            partition_key=partition,
+            asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+            tags={PROCESS_TAG: this_process()},
+            run_config=_run_config(job, settings),
+        )
+    except Exception as error:
+        found = own_error(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _run_config(job: str, settings: Settings) -> dict[str, Any]:
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if job != ATLAS:
+        chosen = settings.model_dump(exclude_none=True)
+        config["resources"] = {"settings": {"config": chosen}}
+    return config
+
+
+def _refuse_taken_slug(warehouse: Warehouse, entry: ModelEntry) -> None:
+    """A folder that is not registered must not overwrite what another folder of that name left in the warehouse."""
+    if warehouse.store.footer("models", model=entry.slug) is None:
+        return
+    source = warehouse.store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
+    if source != str(entry.path):
+        raise InputError(
+            f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
+            f"`vesalius add {entry.path} --slug NAME`."
+        )
+
+
+def _outcome(results: Sequence[dg.ExecuteInProcessResult]) -> Outcome:
+    forwards = written = 0
+    failed = []
+    for result in results:
+        for event in result.get_asset_materialization_events():
+            metadata = event.materialization.metadata
+            forwards += _number(metadata.get("forwards"))
+            written += _number(metadata.get("files_written"))
+        for evaluation in result.get_asset_check_evaluations():
+            if not evaluation.passed:
+                failed.append((evaluation.check_name, evaluation.description or ""))
+    return Outcome(forwards, written, tuple(failed))
+
+
+def _number(value: object) -> int:
+    found = getattr(value, "value", 0)
+    return int(found) if isinstance(found, int | float) else 0
