@@ -171,7 +171,8 @@ def save(chart: alt.TopLevelMixin, stem: Path) -> dict[str, Path]:
     Raises:
         StoreError: the disk refused, or the chart is too large for its PNG at any sharpness.
     """
-    spec = chart.to_dict()
+    # Altair checked each part when it was built; to check the whole again takes as long as to draw it.
+    spec = chart.to_dict(validate=False)
     for scale in _SCALES:
         png = vl_convert.vegalite_to_png(spec, scale=scale)
         if len(png) < _PNG_LIMIT:
