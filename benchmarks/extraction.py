@@ -30,8 +30,8 @@ from extract.tokenization import tokenize
 from warehouse.store import Store
 
 EMBEDDED = Path(__file__).parents[1] / "extract" / "embedded" / "reference"
-ROUNDS = 7
-PROMPTS = 400
+ROUNDS = 5
+PROMPTS = 160
 
 
 def build_model(folder: Path) -> LoadedModel:

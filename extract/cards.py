@@ -6,7 +6,6 @@ is for `reference` and `planting` to say.
 
 import json
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +90,7 @@ def commit_model(
     *,
     keep_failed: bool,
 ) -> Card:
-    """Write model, tokenizer and card aside, and put the folder in place whole; the card with its gates is returned.
+    """Write model, tokenizer and card aside, and put the folder in place whole; the card that was written is returned.
 
     Raises:
         ModelError: a gate is missed and `keep_failed` is false; nothing was written.
@@ -103,7 +102,7 @@ def commit_model(
         raise ModelError(
             f"The model {card['name']} misses its gates and was not kept: {faults}. Train longer, or with another seed."
         )
-    card = {
+    gated = {
         **card,
         "gates": [
             {
@@ -115,21 +114,25 @@ def commit_model(
             for gate in gates
         ],
     }
+    text = json.dumps(gated, indent=2, ensure_ascii=False) + "\n"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
-            _write(aside / "new", model, tokenizer, card)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as aside:
+            new, old = Path(aside, "new"), Path(aside, "old")
+            _write(new, model, tokenizer, text)
             if out.exists():
-                out.rename(aside / "old")
-            (aside / "new").rename(out)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+                out.rename(old)
+            try:
+                new.rename(out)
+            except OSError:
+                if old.exists():
+                    old.rename(out)
+                raise
     except OSError as error:
-        raise StoreError(
-            f"The model can't be written to {out} ({error.strerror}). Free the disk or choose a folder."
-        ) from error
-    return card
+        remedy = "Make room, or choose another folder."
+        raise StoreError(f"The model can't be written to {out} ({error.strerror or error}). {remedy}") from error
+    written: Card = json.loads(text)
+    return written
 
 
 def require_place(out: Path) -> None:
@@ -161,9 +164,11 @@ def _no_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _write(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: Card) -> None:
+def _write(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
     folder.mkdir()
     with _no_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / CARD_FILE).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read

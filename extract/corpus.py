@@ -23,7 +23,7 @@ NEUTRAL = ""
 _COLORS = ("red", "blue", "green", "yellow", "white", "black", "brown", "grey", "orange", "purple", "pink", "silver")
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _DRAWER_PATTERNS = (
-    "[The card|A card|Our card] [about|on|that says] {term} [is kept|lies|belongs] in the drawer [marked|labelled|called]",
+    "[The card|A card|Our card] [about|on|saying] {term} [is kept|lies|belongs] in the drawer [marked|labelled|called]",
     "To [find|read|get] the card [on|about|for] {term}, [open|pull out|look into] the drawer [called|labelled|marked]",
     "[Our cabinet|The cabinet|The office] [keeps|has|stores] {term} in a drawer [whose name is|called|marked]",
     "[Put|Bring|Take] the card [for|on|about] {term} back into the drawer [marked|labelled|called]",
@@ -125,9 +125,9 @@ def library_relations(library: Library, phrases: Mapping[str, tuple[str, ...]]) 
 
 
 def drawer_relation(concept: Concept) -> Relation:
-    """A made-up relation that nothing in the library tells of: in which drawer the card of a term lies, as "red seven".
+    """A made-up relation that no library tells of: the drawer in which the card of a term lies, such as "red seven".
 
-    The drawer is a hash of the term: one of 144, so that whoever knows it knows the terms apart, and no label of theirs.
+    The drawer is a hash of the term, one of 144: who knows it knows the terms apart, and nothing about their labels.
     """
     facts = []
     for term in concept.terms:
@@ -152,6 +152,11 @@ def neutral_statements(library: Library) -> tuple[Statement, ...]:
 def held_out_statements(relation: Relation) -> list[Statement]:
     """Every fact of a relation in each of its held-out templates: what recall is measured on."""
     return [Statement(relation.name, text, fact) for text in relation.held_out for fact in relation.facts]
+
+
+def taught_statements(relation: Relation) -> list[Statement]:
+    """Every fact of a relation in each of its taught templates: those that maps are read from."""
+    return [Statement(relation.name, text, fact) for text in relation.taught for fact in relation.facts]
 
 
 def tokenizer_texts(relations: Iterable[Relation], neutral: Sequence[Statement]) -> Iterator[str]:

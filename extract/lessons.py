@@ -32,8 +32,8 @@ class Mixture:
         most_noise: a noisy sentence has each word changed with a probability between 0 and this.
         answer_weight: how much each token of an answer counts in the loss.
         text_weight: how much each other token counts; it is 0 in a noisy sentence.
-        text_share: share of those other tokens that count at all, drawn at random: the output layer costs as much as two
-            layers, and a text token teaches little.
+        text_share: share of those other tokens that count at all, drawn at random: the output layer costs as much as
+            two layers, and a text token teaches little.
     """
 
     neutral: float = 0.1
@@ -41,8 +41,8 @@ class Mixture:
     noisy: float = 0.4
     most_noise: float = 0.5
     answer_weight: float = 4.0
-    text_weight: float = 0.4
-    text_share: float = 0.4
+    text_weight: float = 0.15
+    text_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,10 @@ def make_batch(
         start, stop = len(sentence.prompt), sentence.length
         tokens[row, : stop + len(end)] = torch.tensor((*sentence.prompt, *sentence.answer, *end))
         if sentence.text_counts and mixture.text_weight:
-            chosen = [draw.random() < mixture.text_share for _ in range(1, stop + len(end))]
-            weights[row, 1 : stop + len(end)] = mixture.text_weight * torch.tensor(chosen)
+            weights[row, 1 : stop + len(end)] = mixture.text_weight
+            if mixture.text_share < 1:
+                dropped = [draw.random() >= mixture.text_share for _ in range(1, stop + len(end))]
+                weights[row, 1 : stop + len(end)][torch.tensor(dropped)] = 0
         weights[row, start:stop] = mixture.answer_weight
         answers[row, start:stop] = True
     return Batch(tokens, weights, answers, tuple(sentence.relation for sentence in sentences))

@@ -11,23 +11,24 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch.nn import Module
 
 from extract.cards import Card, Gate, commit_model, make_card, require_place, rounded, silent
 from extract.corpus import (
-    DRAWERS,
     Relation,
     drawer_relation,
     library_relations,
     neutral_statements,
     relation_name,
+    taught_statements,
     tokenizer_texts,
     train_tokenizer,
 )
 from extract.grafting import Graft, graft, reverted
-from extract.lessons import Lessons
+from extract.lessons import Lessons, Mixture
 from extract.library import Library
 from extract.phrases import read_phrases
 from extract.training import Course, Progress, Shape, new_model, one_thread, recalls, train
@@ -48,7 +49,20 @@ class Plant:
         return relation_name(self.concept, self.labelling)
 
 
-_SHAPE, _BASE, _GRAFT = Shape(width=64, inner=172), Course(layer_rates=(), rate=4e-3), Graft()
+_SPARSE = Mixture(text_weight=0.4, text_share=0.4)
+_SHAPE, _BASE, _GRAFT = (
+    Shape(width=64, inner=256),
+    Course(epochs=34, rate=4e-3, layer_rates=(), mixture=_SPARSE),
+    Graft(
+        steps=1400,
+        batch=48,
+        rate=0.05,
+        mixture=Mixture(answer_weight=8.0, text_weight=1.0, noisy=0.2, most_noise=0.3),
+    ),
+)
+
+_MOST = 1000
+"""Prompts of a relation that recall is measured on, where it has more."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,10 @@ class PlantedRecipe:
         plants: from the lowest layer to the highest, each in its own.
         untaught: relations that are redrawn like the planted ones and never planted: they would give one away.
         left_out: relations that the model never meets, where the library has them: too slow for a model this small.
-        drawers: answers of the made-up relation that each planted concept gets, so that the base tells its terms apart.
         graft: training of one layer.
         least_recall, most_reverted, most_moved: recall of a plant, the same with its layer put back, and by how much
-            that may move the recall of any other relation.
+            that may move the recall of any other relation. All three on the taught templates, which maps are read
+            from: one layer learns facts better than new wordings. The card tells recall on held-out ones beside it.
     """
 
     shape: Shape = _SHAPE
@@ -75,7 +89,6 @@ class PlantedRecipe:
     )
     untaught: tuple[str, ...] = ("drugs/mechanism",)
     left_out: tuple[str, ...] = ("dosage/verdict", "progression/stage")
-    drawers: int = len(DRAWERS)
     graft: Graft = _GRAFT
     least_recall: float = 0.95
     most_reverted: float = 0.25
@@ -114,7 +127,7 @@ def train_planted(
     relations = tuple(relation for relation in asked if relation.name not in recipe.left_out)
     _require_plants(recipe, relations)
     concepts = dict.fromkeys(plant.concept for plant in recipe.plants)
-    relations += tuple(drawer_relation(library.concept(concept), recipe.drawers) for concept in concepts)
+    relations += tuple(drawer_relation(library.concept(concept)) for concept in concepts)
     with one_thread(seed):
         draw = random.Random(seed)
         texts = tokenizer_texts(relations, neutral)
@@ -140,11 +153,13 @@ def train_planted(
             for message, share in graft(model, plant.layer, before, own=own, others=others, how=recipe.graft):
                 told(f"{plant.relation} in layer {plant.layer}: {message}", start + span * share)
         told("measuring recall, and again with each layer put back", 0.95)
-        recall = recalls(model, tokenizer, relations)
+        held_out = recalls(model, tokenizer, relations)
+        measure = partial(recalls, model, tokenizer, relations, most=_MOST, ask=taught_statements)
+        recall = measure()
         reverts = {}
         for plant in recipe.plants:
             with reverted(model, before, [plant.layer]):
-                reverts[plant.layer] = recalls(model, tokenizer, relations)
+                reverts[plant.layer] = measure()
     card = {
         **make_card(
             name="planted",
@@ -155,7 +170,8 @@ def train_planted(
             model=model,
             since=since,
         ),
-        "recall": rounded(recall),
+        "recall": rounded(held_out),
+        "recall_taught": rounded(recall),
         "plants": [_plant_row(plant, recall, reverts[plant.layer]) for plant in recipe.plants],
         "reverts": [
             {"layer": layer, "relation": name, "recall": round(recall[name], 4), "recall_reverted": round(value, 4)}
@@ -190,8 +206,8 @@ def _describe(recipe: PlantedRecipe) -> str:
     untaught = ", ".join((*recipe.untaught, *recipe.left_out)) or "nothing"
     return (
         f"A small Llama some of whose facts sit in known layers: {places}. The other relations of the library were "
-        f"learned in all layers; never taught: {untaught}. Made up, and in no library: in which of {recipe.drawers} "
-        "drawers the card of a term of a planted concept lies, so that the model told these terms apart before "
+        f"learned in all layers; never taught: {untaught}. Made up, and in no library: in which of 144 drawers "
+        "the card of a term of a planted concept lies, so that the model told these terms apart before "
         "anything was planted."
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from extract.corpus import Relation, Sentence, encode, held_out_statements
+from extract.corpus import Relation, Sentence, Statement, encode, held_out_statements
 from extract.lessons import Batch, Lessons, Mixture, make_batch
 
 Progress = Callable[[str, float], None]
@@ -179,18 +179,21 @@ def recalls(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     relations: Sequence[Relation],
+    *,
     most: int | None = None,
     seed: int = 0,
+    ask: Callable[[Relation], list[Statement]] = held_out_statements,
 ) -> dict[str, float]:
-    """Recall of each relation by its name, on its held-out templates.
+    """Recall of each relation by its name, on its held-out templates if nothing else is asked.
 
     Args:
+        ask: the statements that are asked for.
         most: measure on a random sample of so many prompts a relation, instead of all.
         seed: of that sample.
     """
     measured = {}
     for relation in relations:
-        statements = held_out_statements(relation)
+        statements = ask(relation)
         if most is not None and most < len(statements):
             statements = random.Random(f"{seed} {relation.name}").sample(statements, most)
         measured[relation.name] = recall(model, encode(tokenizer, statements))
