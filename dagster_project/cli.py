@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dagster_project.cli_reference import reference
-from dagster_project.cli_sql import sql
+from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
 
@@ -246,7 +246,7 @@ def docs() -> None:
     typer.echo(str(path))
 
 
-app.command()(sql)
+app.command(cls=SqlCommand)(sql)
 
 
 def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":

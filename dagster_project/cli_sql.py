@@ -5,9 +5,10 @@ What may be asked and how is in `warehouse.query`; how rows are printed and save
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from warehouse.errors import InputError, QueryError
 
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 
 _PROMPT, _CONTINUED = "vesalius> ", "     ...> "
 _HELP = "End a statement with ';'. .list shows the named queries (ask one by its name), .tables the tables, .quit ends."
+
+
+class SqlCommand(TyperCommand):
+    """The command whose `--csv` and `--json` write to standard output where no file follows them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give the options that stand alone their file."""
+        complete = []
+        for place, word in enumerate(args):
+            complete.append(word)
+            alone = place + 1 == len(args) or args[place + 1].startswith("--")
+            if word in ("--csv", "--json") and alone:
+                complete.append("-")
+        return super().parse_args(ctx, complete)
 
 
 def sql(
@@ -29,10 +44,10 @@ def sql(
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the named queries.")] = False,
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="Write the rows to this CSV file; - is standard output.")
+        Path | None, typer.Option("--csv", help="Write the rows as CSV, to this file or to standard output.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", help="Write the rows to this JSON file; - is standard output.")
+        Path | None, typer.Option("--json", help="Write the rows as JSON, to this file or to standard output.")
     ] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
     warehouse: Annotated[

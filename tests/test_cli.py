@@ -410,6 +410,8 @@ def test_rows_are_saved_in_three_formats(vesalius: Invoke, tmp_path: Path) -> No
 
 def test_csv_goes_to_standard_output_too(vesalius: Invoke) -> None:
     assert vesalius("sql", "SELECT 1 AS one, 'a,b' AS two", "--csv", "-").stdout == 'one,two\n1,"a,b"\n'
+    assert vesalius("sql", "SELECT 1 AS one", "--csv").stdout == "one\n1\n"
+    assert json.loads(vesalius("sql", "SELECT 1 AS one", "--json").stdout) == [{"one": 1}]
 
 
 def test_a_statement_comes_from_standard_input(vesalius: Invoke) -> None:
