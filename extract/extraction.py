@@ -27,7 +27,7 @@ TOKEN_BUDGETS = {"cpu": 512, "cuda": 16_384}
 _POSITIONS = ("last", "mean", "term")
 
 _SMALL = 20_000_000
-"""Weights below which one thread is faster than several: they would wait for each other more than they work."""
+"""Weights below which a batch is faster on one thread than on several, which would wait more than they work."""
 
 
 def tokens_table(loaded: LoadedModel, prompts: pa.Table) -> pa.Table:
@@ -68,8 +68,9 @@ def extract_activations(
     batches = make_batches(tokenized.indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0)
     readings = [Reading(batch, term_last[batch.rows]) for batch in batches]
     keys = _key_columns(prompts)
-    with _threads(loaded):
-        for layer, found in sweep_activations(Stack.of(loaded.model), readings, progress=progress):
+    with _threads(loaded) as workers:
+        stack = Stack.of(loaded.model)
+        for layer, found in sweep_activations(stack, readings, workers=workers, progress=progress):
             vectors = np.concatenate([found[position].numpy() for position in _POSITIONS])
             width = vectors.shape[1]
             columns = [
@@ -81,13 +82,14 @@ def extract_activations(
 
 
 @contextmanager
-def _threads(loaded: LoadedModel) -> Iterator[None]:
-    """One thread for a small model, as many as there were for others."""
+def _threads(loaded: LoadedModel) -> Iterator[int]:
+    """Batches to run side by side: of a small model one a processor, each on one thread; of others one at a time."""
     before = torch.get_num_threads()
-    if sum(weights.numel() for weights in loaded.model.parameters()) < _SMALL:
+    small = sum(weights.numel() for weights in loaded.model.parameters()) < _SMALL
+    if small:
         torch.set_num_threads(1)
     try:
-        yield
+        yield before if small and loaded.model.device.type == "cpu" else 1
     finally:
         torch.set_num_threads(before)
 

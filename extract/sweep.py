@@ -6,7 +6,9 @@ chosen positions. How layers are recorded and replayed is in `stack`; what becom
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,13 +56,14 @@ def read_positions(hidden: Tensor, reading: Reading) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def sweep_activations(
-    stack: Stack, readings: Sequence[Reading], *, progress: Callable[[int], None] = lambda _: None
+    stack: Stack, readings: Sequence[Reading], *, workers: int = 1, progress: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """The intact stream, layer by layer, from the embedding output (-1) to the last layer.
 
     Args:
         stack: the model's layers.
         readings: the batches, and where they are read.
+        workers: batches that go through a layer side by side; more than one pays where a batch can't fill a processor.
         progress: called with the number of prompts that went through one more layer.
 
     Yields:
@@ -72,14 +75,21 @@ def sweep_activations(
     streams = [recording.hidden for recording in recordings]
     rows = sum(len(reading.batch.rows) for reading in readings)
     into = {position: torch.empty(rows, streams[0].shape[-1]) for position in ("last", "mean", "term")}
-    for layer in range(-1, len(stack.layers)):
-        for number, (reading, recording) in enumerate(zip(readings, recordings, strict=True)):
-            if layer >= 0:
-                streams[number] = replay(stack.layers[layer], streams[number], recording.calls[layer])
-            for position, values in read_positions(streams[number], reading).items():
-                into[position][reading.batch.rows] = values.cpu()
-            progress(len(reading.batch.rows))
-        yield layer, into
+
+    @torch.inference_mode()
+    def advance(number: int, layer: int) -> int:
+        reading = readings[number]
+        if layer >= 0:
+            streams[number] = replay(stack.layers[layer], streams[number], recordings[number].calls[layer])
+        for position, values in read_positions(streams[number], reading).items():
+            into[position][reading.batch.rows] = values.cpu()
+        return len(reading.batch.rows)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for layer in range(-1, len(stack.layers)):
+            for prompts in pool.map(partial(advance, layer=layer), range(len(readings))):
+                progress(prompts)
+            yield layer, into
 
 
 def _on(device: torch.device, batch: Batch) -> tuple[Tensor, Tensor | None]:
