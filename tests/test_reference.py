@@ -253,20 +253,6 @@ def test_a_gate_is_a_floor_or_a_ceiling_and_nan_meets_neither() -> None:
     assert not Gate("recall", float("nan"), 0.0).is_met
 
 
-@pytest.mark.slow
-def test_a_smaller_reference_on_a_part_of_the_library_meets_its_gates(library: Library, tmp_path: Path) -> None:
-    recipe = Recipe(
-        Shape(layers=4, width=96, inner=192, vocabulary=1000),
-        Course(epochs=16, sentences=1200, rate=3e-3, layer_rates=()),
-    )
-    card = train_reference(tmp_path / "small", library.select(["countries", "animals"]), recipe)
-    assert min(card["recall"].values()) >= 0.85
-    model, tokenizer = load(tmp_path / "small")
-    prompt = tokenizer("People who live in Japan have their home in", return_tensors="pt")
-    said = model(**prompt).logits[0, -1].argmax()
-    assert tokenizer.decode(said).strip() == "Asia"
-
-
 def test_a_model_that_misses_its_gates_is_not_written_unless_it_is_wanted(part: Library, tmp_path: Path) -> None:
     recipe = Recipe(TINY, Course(epochs=1, sentences=40))
     with pytest.raises(ModelError, match=r"mean recall is 0\.\d+, at least 0\.95 is asked.*countries/continent"):
