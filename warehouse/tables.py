@@ -41,6 +41,13 @@ _PROMPT_KEYS = (_TEMPLATE, _TERM)
 _LESION_KIND = Column(
     "lesion", _TEXT, "What took the place of the layer's work.", allowed=("identity", "mean", "resample")
 )
+_ANSWER_KEYS = (
+    Column(
+        "lesion", _TEXT, "What took the place of the layer's work.", allowed=("none", "identity", "mean", "resample")
+    ),
+    Column("layer", _LAYER, "The lesioned layer; -1 for the intact model.", minimum=-1),
+    *_PROMPT_KEYS,
+)
 _PART = Column("part", _TEXT, "How much of the layer was lesioned.", allowed=("layer", "attention", "mlp"))
 
 
@@ -251,16 +258,7 @@ _EXTRACTION = (
         doc="What the model answers, intact and under each layer's lesion.",
         grain="model x concept x lesion x layer x prompt",
         partitions=("model", "concept"),
-        keys=(
-            Column(
-                "lesion",
-                _TEXT,
-                "What took the place of the layer's work.",
-                allowed=("none", "identity", "mean", "resample"),
-            ),
-            Column("layer", _LAYER, "The lesioned layer; -1 for the intact model.", minimum=-1),
-            *_PROMPT_KEYS,
-        ),
+        keys=(*_ANSWER_KEYS,),
         values=(Column("response", _TEXT, "The greedy answer."),),
     ),
     Table(
@@ -269,14 +267,7 @@ _EXTRACTION = (
         grain="model x concept x lesion x layer x prompt x judge",
         partitions=("model", "concept"),
         keys=(
-            Column(
-                "lesion",
-                _TEXT,
-                "What took the place of the layer's work.",
-                allowed=("none", "identity", "mean", "resample"),
-            ),
-            Column("layer", _LAYER, "The lesioned layer; -1 for the intact model.", minimum=-1),
-            *_PROMPT_KEYS,
+            *_ANSWER_KEYS,
             Column("judge", _TEXT, "The measure, or the model that judged."),
         ),
         values=(
