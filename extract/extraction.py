@@ -16,7 +16,7 @@ from extract.models import LoadedModel
 from extract.stack import Stack
 from extract.sweep import Reading, sweep_activations
 from extract.tokenization import tokenize
-from warehouse.tables import table
+from warehouse.tables import POSITIONS, table
 
 EXTRACTION_VERSION = 1
 """Raised when the same model and prompts would give other numbers than before; part of every fingerprint."""
@@ -24,7 +24,7 @@ EXTRACTION_VERSION = 1
 TOKEN_BUDGETS = {"cpu": 512, "cuda": 16_384}
 """Tokens of a batch, by the sort of device: on a processor small batches hold less padding and are as fast."""
 
-_POSITIONS = ("last", "mean", "term")
+_POSITIONS = tuple(sorted(POSITIONS))
 
 _SMALL = 20_000_000
 """Weights below which a batch is faster on one thread than on several, which would wait more than they work."""

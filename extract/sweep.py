@@ -15,6 +15,7 @@ from torch import Tensor
 
 from extract.batches import Batch
 from extract.stack import Stack, replay
+from warehouse.tables import POSITIONS
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def sweep_activations(
     recordings = [stack.record(*_on(device, reading.batch)) for reading in readings]
     streams = [recording.hidden for recording in recordings]
     rows = sum(len(reading.batch.rows) for reading in readings)
-    into = {position: torch.empty(rows, streams[0].shape[-1]) for position in ("last", "mean", "term")}
+    into = {position: torch.empty(rows, streams[0].shape[-1]) for position in POSITIONS}
 
     @torch.inference_mode()
     def advance(number: int, layer: int) -> int:

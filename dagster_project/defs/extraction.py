@@ -8,7 +8,6 @@ from functools import cached_property
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
@@ -121,7 +120,7 @@ class Extraction:
     def _sweep(self, landing: Landing, concept: str, expected: str) -> None:
         from extract.extraction import activation_rows, extract_activations
 
-        prompts = sorted_by_key(self._store.read("prompts", concept=concept))
+        prompts = self._store.read("prompts", concept=concept)
         layers, title = self._loaded.layers, f"{self._entry.slug}, {concept}: forwards"
         with (
             self._progress.stage(title, prompts.num_rows, "prompts") as advance,
@@ -148,8 +147,3 @@ class Extraction:
         return self._store.write(
             name, rows, fingerprint=expected, revision=self._fingerprint, model=self._entry.slug, **keys
         )
-
-
-def sorted_by_key(prompts: pa.Table) -> pa.Table:
-    """The prompts in the order in which their rows are written."""
-    return prompts.take(pc.sort_indices(prompts, [("template", "ascending"), ("term", "ascending")]))
