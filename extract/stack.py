@@ -6,6 +6,7 @@ code of ours for one. `replay` then calls a layer with them. What to do between 
 models is that of `models`. The model is never edited: what is replaced for the recording is put back.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from torch import Tensor, nn
 
 from warehouse.errors import ModelError
 
+_CACHES = ("past_key_values", "past_key_value", "layer_past")
+"""What architectures call the parameter of a layer that takes a cache of keys and values."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one layer, but for the hidden state that it takes."""
+    """The arguments of one layer, but for the hidden state that it takes; by name, as far as they have one."""
 
     positional: tuple[Any, ...]
     named: dict[str, Any]
@@ -46,11 +50,18 @@ class Stack:
         decoder: the model without its head.
         layers: its decoder layers.
         returns_tuple: whether a layer returns its hidden state as the first of several things.
+        cache: the parameter by which all layers take a cache of keys and values; None if they don't have the same.
     """
 
     decoder: nn.Module
     layers: tuple[nn.Module, ...]
     returns_tuple: bool
+    cache: str | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's inputs go; weights that are offloaded are fetched there."""
+        return self.decoder.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]
 
     @classmethod
     def of(cls, model: Any) -> "Stack":
@@ -73,7 +84,9 @@ class Stack:
             )
         layers = tuple(found[0])
         outputs = _trial(name, decoder, layers)
-        return cls(decoder, layers, returns_tuple=not isinstance(outputs[0], Tensor))
+        caches = {next((name for name in _CACHES if name in _parameters(layer)), None) for layer in layers}
+        cache = caches.pop() if len(caches) == 1 else None
+        return cls(decoder, layers, returns_tuple=not isinstance(outputs[0], Tensor), cache=cache)
 
     def record(self, tokens: Tensor, mask: Tensor | None = None) -> Recording:
         """Run the decoder with every layer by-passed and keep what each was given.
@@ -86,12 +99,12 @@ class Stack:
         calls: list[Call] = []
 
         def keep(*positional: Any, **named: Any) -> Any:
-            hidden, call = _split(positional, named)
+            hidden, call = _split(self.layers[len(calls)], positional, named)
             entering.append(hidden)
             calls.append(call)
             return (hidden,) if self.returns_tuple else hidden
 
-        with _forwards(self.layers, keep):
+        with by_passed(self.layers, keep):
             forward(self.decoder, tokens, mask)
         return Recording(entering[0], tuple(calls))
 
@@ -126,7 +139,7 @@ def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[A
 
     def watch(layer: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         order.append(layers.index(layer))
-        entering.append(_split(positional, named)[0])
+        entering.append(_split(layer, positional, named)[0])
         outputs.append(output)
 
     # Not the index 0: where it is the padding, its embedding is zero, and zero tells nothing.
@@ -148,12 +161,18 @@ def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[A
     return outputs
 
 
-def _split(positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Call]:
+def _split(layer: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Call]:
     """A layer's hidden state, given by position or by name, and its other arguments."""
-    if positional:
-        return positional[0], Call(positional[1:], dict(named))
-    others = dict(named)
-    return others.pop("hidden_states"), Call((), others)
+    names = _parameters(layer)
+    by_name = dict(zip(names, positional, strict=False)) | named
+    return by_name.pop(names[0]), Call(positional[len(names) :], by_name)
+
+
+def _parameters(layer: nn.Module) -> list[str]:
+    """The names of a layer's parameters that can be given by position, in their order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(type(layer).forward).parameters.values()
+    return [parameter.name for parameter in found if parameter.kind in kinds][1:]
 
 
 def _hidden(output: Any) -> Tensor:
@@ -162,16 +181,22 @@ def _hidden(output: Any) -> Tensor:
 
 
 @contextmanager
-def _forwards(layers: Sequence[nn.Module], substitute: Any) -> Iterator[None]:
-    """Put another forward in the layers' place; then back what was there, on the instance (offloading) or the class."""
-    before = [layer.__dict__.get("forward") for layer in layers]
+def by_passed(modules: Sequence[nn.Module], *substitutes: Any) -> Iterator[None]:
+    """Put other forwards in the modules' place; then back what was there, on the instance (offloading) or the class.
+
+    Args:
+        modules: whose forward is replaced.
+        substitutes: one for all, or one for each.
+    """
+    each = substitutes * len(modules) if len(substitutes) == 1 else substitutes
+    before = [module.__dict__.get("forward") for module in modules]
     try:
-        for layer in layers:
-            layer.forward = substitute
+        for module, substitute in zip(modules, each, strict=True):
+            module.forward = substitute
         yield
     finally:
-        for layer, own in zip(layers, before, strict=True):
+        for module, own in zip(modules, before, strict=True):
             if own is None:
-                layer.__dict__.pop("forward", None)
+                module.__dict__.pop("forward", None)
             else:
-                layer.forward = own
+                module.forward = own
