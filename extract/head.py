@@ -23,6 +23,8 @@ class Head:
         self._stack = stack
         self._local = threading.local()
         output = model.get_output_embeddings()
+        self.vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+        """Logits of one vector."""
         # An offloaded head has no weights at hand outside of its own forward, a quantized one none to pick from.
         plain = type(output) is nn.Linear and output.weight.device.type != "meta"
         self._output: nn.Linear | None = output if plain else None

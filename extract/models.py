@@ -7,9 +7,10 @@ whether there is anything to do stays cheap.
 
 import json
 import re
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,23 @@ from warehouse.tables import table
 from warehouse.versions import file_hash, fingerprint
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+_TEMPLATE_FILES = ("chat_template*",)
+
+DTYPES = ("float32", "bfloat16")
+"""What models are run in. Not float16: residual streams leave its range."""
+
+ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
+"""What attention can be computed with. Transformers takes the names of kernels on a hub too, and would fetch them."""
+
+DEVICE_MAPS = ("auto", "offload")
+
+_SETTINGS = {"path": str, "description": str, "chat_template": bool, "dtype": str, "attention": str}
+_KINDS = {str: "text in quotes", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -37,11 +51,17 @@ class ModelEntry:
         slug: its name in paths, SQL and charts.
         path: the folder with config, tokenizer and weights.
         description: a line for people.
+        chat_template: whether prompts go into the tokenizer's chat template, as a user's message.
+        dtype: what it is run in, one of DTYPES; by default what its config says.
+        attention: what attention is computed with, one of ATTENTIONS; by default what transformers chooses.
     """
 
     slug: str
     path: Path
     description: str = ""
+    chat_template: bool = False
+    dtype: str | None = None
+    attention: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,18 @@ class LoadedModel:
     entry: ModelEntry
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+
+    @property
+    def device(self) -> "torch.device":
+        """Where inputs go, and where offloaded weights are fetched."""
+        from extract.stack import execution_device
+
+        return execution_device(self.model)
+
+    @property
+    def attention(self) -> str:
+        """What the decoder's attention is really computed with, by transformers' name for it."""
+        return str(_text_config(self.model)._attn_implementation)
 
     @property
     def longest(self) -> int | None:
@@ -85,12 +117,26 @@ def load_registry(file: Path) -> dict[str, ModelEntry]:
         return {}
     try:
         tables = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap().get("models", {})
+        for slug, values in tables.items():
+            _check_settings(f"{file}: [models.{slug}]", values)
         return {
-            check_slug(slug): ModelEntry(slug, (file.parent / value["path"]).resolve(), value.get("description", ""))
-            for slug, value in tables.items()
+            check_slug(slug): ModelEntry(slug, **{**values, "path": (file.parent / values["path"]).resolve()})
+            for slug, values in tables.items()
         }
     except (TOMLKitError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: {error}. Each model is a table [models.SLUG] with a `path`.") from error
+
+
+def _check_settings(where: str, values: Mapping[str, object]) -> None:
+    strangers = sorted(values.keys() - _SETTINGS)
+    if strangers:
+        raise ModelError(f"{where} has {strangers[0]!r}, which is no setting. There are {', '.join(_SETTINGS)}.")
+    for name, kind in _SETTINGS.items():
+        if name in values and not isinstance(values[name], kind):
+            raise ModelError(f"{where} has {name} = {values[name]!r}; it takes {_KINDS[kind]}.")
+    for name, allowed in (("dtype", DTYPES), ("attention", ATTENTIONS)):
+        if values.get(name, allowed[0]) not in allowed:
+            raise ModelError(f"{where} has {name} = {values[name]!r}; it takes one of {', '.join(allowed)}.")
 
 
 def add_model(file: Path, path: Path, slug: str | None = None) -> ModelEntry:
@@ -177,7 +223,8 @@ def model_files(entry: ModelEntry) -> list[Path]:
     tokenizer = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
     if not tokenizer:
         raise ModelError(f"{folder} has no tokenizer: put its tokenizer.json and tokenizer_config.json there.")
-    return sorted({folder / "config.json", *weights, *tokenizer}, key=lambda file: file.name)
+    templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
+    return sorted({folder / "config.json", *weights, *tokenizer, *templates}, key=lambda file: file.name)
 
 
 def _check_shards(folder: Path) -> None:
@@ -198,10 +245,15 @@ def _check_shards(folder: Path) -> None:
 def model_fingerprint(entry: ModelEntry) -> str:
     """Hash of config, tokenizer and weights: another byte in one of them, another fingerprint.
 
+    What the registry says of how the model is run comes in as well, where it says anything: all that is measured of the
+    model depends on it.
+
     Raises:
         ModelError: as `model_files`.
     """
-    return fingerprint(**{file.name: _hash(file, *_state(file)) for file in model_files(entry)})
+    files = {file.name: _hash(file, *_state(file)) for file in model_files(entry)}
+    settings = {"chat_template": entry.chat_template, "dtype": entry.dtype, "attention": entry.attention}
+    return fingerprint(**files, **{name: value for name, value in settings.items() if value})
 
 
 def _state(file: Path) -> tuple[int, int]:
@@ -215,33 +267,84 @@ def _hash(file: Path, _size: int, _modified: int) -> str:
     return file_hash(file)
 
 
-def load_model(entry: ModelEntry, *, device: str = "cpu", dtype: str | None = None) -> LoadedModel:
+def load_model(
+    entry: ModelEntry,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    device_map: str | None = None,
+    offload_folder: Path | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+) -> LoadedModel:
     """Load a model and its tokenizer from its folder.
 
     Args:
         entry: which one.
         device: where it runs.
-        dtype: `float32` or `bfloat16`; by default the one that its config names, but float16 becomes bfloat16: residual
-            streams leave its range.
+        dtype: `float32` or `bfloat16`; by default the one that its entry names, or else its config, but float16 becomes
+            bfloat16: residual streams leave its range.
+        device_map: for a model that is bigger than the device. `offload` leaves the layers in memory, or on disk if a
+            folder is given, to be fetched when they are called; all else is on the device. `auto` fills accelerators
+            with what they hold, then the memory, then the disk. By default the whole model is on the device.
+        offload_folder: for weights on disk that can't be read from the model's own files, because loading changes them.
+        max_memory: for `auto`, the most that a device may take, by its number or `cpu`, as accelerate writes it.
 
     Raises:
         ModelError: the files are no model that can be loaded; the message holds the loader's own words.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    if device_map not in (None, *DEVICE_MAPS):
+        raise ModelError(f"{device_map!r} is no device map. Take one of {', '.join(DEVICE_MAPS)}, or none.")
     model_files(entry)
-    options = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
+        config = AutoConfig.from_pretrained(entry.path, **options)
         tokenizer = AutoTokenizer.from_pretrained(entry.path, **options)
-        model = AutoModelForCausalLM.from_pretrained(entry.path, dtype=dtype or "auto", use_safetensors=True, **options)
+        if device_map is not None:
+            options |= {"device_map": "auto", "offload_folder": offload_folder, "max_memory": max_memory}
+        if device_map == "offload":
+            options |= {"device_map": _layers_apart(config, device, "disk" if offload_folder else "cpu")}
+        options |= {"attn_implementation": entry.attention, "use_safetensors": True}
+        load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)
+        model = load(dtype=dtype or entry.dtype or ("bfloat16" if _is_half(config) else "auto"))
+        if model.dtype == torch.float16:
+            # Only the weights said so. They are loaded again: a cast would round rotary frequencies too.
+            model = load(dtype="bfloat16")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
         raise ModelError(f"{entry.path} can't be loaded: {error}") from error
-    target = torch.bfloat16 if model.dtype == torch.float16 else model.dtype
-    torch.nn.Module.to(model, device=device, dtype=target)
+    if device_map is None:
+        torch.nn.Module.to(model, device=device)
     model.train(False)
     return LoadedModel(entry, model, tokenizer)
+
+
+def _is_half(config: "PretrainedConfig") -> bool:
+    import torch
+
+    return torch.float16 in (config.dtype, config.get_text_config(decoder=True).dtype)
+
+
+def _layers_apart(config: "PretrainedConfig", device: str, apart: str) -> dict[str, str]:
+    """A device map that has the decoder's layers at one place and everything else on the device."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights():
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    count = _text_config(model).num_hidden_layers
+    lists = [child for child in model.get_decoder().children() if isinstance(child, Sized) and len(child) == count]
+    names = [name for name, module in model.named_modules() if any(module is each for each in lists)]
+
+    def holds(name: str) -> bool:
+        """Whether the layers lie within a module: it has no place itself, or accelerate would give it to them too."""
+        return not name or any(f"{layers}.".startswith(f"{name}.") for layers in names)
+
+    modules = [name for name, _ in model.named_modules()]
+    beside = {name: device for name in modules if not holds(name) and holds(name.rpartition(".")[0])}
+    return beside | {f"{name}.{layer}": apart for name in names for layer in range(count)}
 
 
 def describe(loaded: LoadedModel) -> pa.Table:
@@ -254,12 +357,18 @@ def describe(loaded: LoadedModel) -> pa.Table:
         "layers": loaded.layers,
         "width": loaded.width,
         "vocabulary": _text_config(loaded.model).vocab_size,
-        "parameters": sum(weights.numel() for weights in loaded.model.parameters()),
+        "parameters": _parameters(loaded.model),
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "landed_at": datetime.now(UTC),
         "fingerprint": found,
     }
     return pa.Table.from_pylist([row], schema=table("models").schema())
+
+
+def _parameters(model: "PreTrainedModel") -> int:
+    """Weights, tied ones counted once: by name, for two that are offloaded are no longer one object."""
+    weights = model.named_parameters(remove_duplicate=False)
+    return sum(each.numel() for name, each in weights if name not in model.all_tied_weights_keys)
 
 
 def _revision(path: Path) -> str | None:

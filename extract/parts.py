@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extract.offloading import fetched
 from extract.stack import Recording, Stack, by_passed, replay
 from warehouse.errors import ModelError
 
@@ -74,26 +75,24 @@ class Parts:
         """
         hidden, chains = recording.hidden, []
         for number, layer in enumerate(stack.layers):
-            found, hidden = _chains(f"{name}, layer {number}", layer, hidden, recording, number)
-            chains.append(found)
-        parts = cls(chains)
-        hidden = recording.hidden
-        with parts.open():
-            for number, layer in enumerate(stack.layers):
-                hidden = parts._proved(f"{name}, layer {number}", layer, hidden, recording, number)
+            where = f"{name}, layer {number}"
+            with fetched(layer):
+                chains.append(_chains(where, layer, hidden, recording, number))
+                parts = cls(chains)
+                with parts.open(number):
+                    hidden = parts._proved(where, layer, hidden, recording, number)
         return parts
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """Within the block, layers heed `taking` and `given`; what was replaced for that is put back at its end."""
+    def open(self, layer: int) -> Iterator[None]:
+        """Within the block, a layer heeds `taking` and `given`; what was replaced for that is put back at its end."""
         with ExitStack() as closing:
-            for chains in self._chains:
-                for part, chain in chains.items():
-                    heeding = [
-                        partial(self._heed, part, chain, place, module.forward)
-                        for place, module in enumerate(chain.modules)
-                    ]
-                    closing.enter_context(by_passed(chain.modules, *heeding))
+            for part, chain in self._chains[layer].items():
+                heeding = [
+                    partial(self._heed, part, chain, place, module.forward)
+                    for place, module in enumerate(chain.modules)
+                ]
+                closing.enter_context(by_passed(chain.modules, *heeding))
             yield
 
     @contextmanager
@@ -147,10 +146,8 @@ class Parts:
         return expected
 
 
-def _chains(
-    where: str, layer: nn.Module, hidden: Tensor, recording: Recording, number: int
-) -> tuple[dict[str, _Chain], Tensor]:
-    """The chains of one layer, and what it returns for a trial batch."""
+def _chains(where: str, layer: nn.Module, hidden: Tensor, recording: Recording, number: int) -> dict[str, _Chain]:
+    """The chains of one layer, found by running it on a trial batch."""
     heavy = {
         name: child
         for name, child in layer.named_children()
@@ -174,12 +171,11 @@ def _chains(
         for child in layer.children()
     ]
     try:
-        expected = replay(layer, hidden, recording.calls[number])
+        replay(layer, hidden, recording.calls[number])
     finally:
         for hook in hooks:
             hook.remove()
-    chains = {part: _followed(heavy[names[0]], seen) for part, names in (("attention", attention), ("mlp", others))}
-    return chains, expected
+    return {part: _followed(heavy[names[0]], seen) for part, names in (("attention", attention), ("mlp", others))}
 
 
 def _followed(module: nn.Module, seen: list[tuple[nn.Module, Tensor, Any]]) -> _Chain:

@@ -61,7 +61,7 @@ class Stack:
     @property
     def device(self) -> torch.device:
         """Where the decoder's inputs go; weights that are offloaded are fetched there."""
-        return self.decoder.get_input_embeddings().weight.device  # type: ignore[operator, no-any-return]
+        return execution_device(self.decoder)
 
     @classmethod
     def of(cls, model: Any) -> "Stack":
@@ -109,6 +109,17 @@ class Stack:
         return Recording(entering[0], tuple(calls))
 
 
+def execution_device(model: Any) -> torch.device:
+    """Where a model's inputs go. The weights of an offloaded model are nowhere: its hooks know where it computes."""
+    embedding = model.get_input_embeddings()
+    hook = getattr(embedding, "_hf_hook", None)
+    for each in getattr(hook, "hooks", [hook]):
+        if getattr(each, "execution_device", None) is not None:
+            return torch.device(each.execution_device)
+    found: torch.device = embedding.weight.device
+    return found
+
+
 def replay(layer: nn.Module, hidden: Tensor, call: Call) -> Tensor:
     """What the layer makes of a hidden state [prompt, token, width], as the model's own forward would compute it."""
     return _hidden(layer(hidden, *call.positional, **call.named))
@@ -143,7 +154,7 @@ def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[A
         outputs.append(output)
 
     # Not the index 0: where it is the padding, its embedding is zero, and zero tells nothing.
-    tokens = torch.tensor([[1, 2]], device=next(decoder.parameters()).device)
+    tokens = torch.tensor([[1, 2]], device=execution_device(decoder))
     hooks = [layer.register_forward_hook(watch, with_kwargs=True) for layer in layers]
     try:
         with torch.inference_mode():

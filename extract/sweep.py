@@ -1,97 +1,285 @@
-"""The sweep: one pass up the stack of layers that takes what is wanted of each layer on the way.
+"""The sweep: one pass up the stack of layers that takes activations, lesions and patches on the way.
 
-All prompts go through a layer before any goes through the next: the weights of a layer are read once, and what was
-measured at a layer is complete, and can be written, before the next one begins. The intact stream is here, read at
-chosen positions. How layers are recorded and replayed is in `stack`; what becomes of the rows, in `extraction`.
+All prompts go through a layer before any goes through the next: the weights of a layer are read once for everything,
+and what was measured at a layer is complete, and can be written, before the next one begins. What goes through a layer
+is in `streams`, what is wanted in `task`; what becomes of the numbers, in `extraction` and `effects`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from extract.batches import Batch
-from extract.stack import Stack, replay
+from extract.batches import make_batches
+from extract.head import Head
+from extract.machine import Machine
+from extract.offloading import fetched
+from extract.outcomes import Outcome, outcomes
+from extract.parts import Parts
+from extract.shelf import Places, Shelf, choose_donors
+from extract.streams import Engine, Streams
+from extract.task import Lesion, Patch, Task
+from warehouse.errors import ModelError
 from warehouse.tables import POSITIONS
+
+_LOGITS = 2**24
+"""Logits that are held at once, at most, unless one prompt has more."""
+
+SITES = ("resid", "attn_out", "mlp_out")
+"""Where activations are read: the stream after a layer, and what attention and MLP added to it."""
+
+Vectors = dict[str, dict[str, Tensor]]
+"""By site and position, [prompt, width] in float32 on the CPU."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Where a batch is read.
+class Effects:
+    """What lesions and patches did.
 
     Attributes:
-        batch: the prompts.
-        term_last: [prompt], index of the last token of each prompt's term.
+        intact: of the lesioned prompts, values [prompt].
+        lesions: for each lesion, values [layer, prompt].
+        clean, corrupted: the logit difference of each pair's answers in its two prompts, [pair].
+        patches: for each patch, the logit difference in the patched prompt, [layer, pair, 1]; of every token in turn
+            [layer, pair, token], NaN behind the end of shorter prompts.
     """
 
-    batch: Batch
-    term_last: Tensor
+    intact: Outcome
+    lesions: dict[Lesion, Outcome]
+    clean: Tensor
+    corrupted: Tensor
+    patches: dict[Patch, Tensor]
 
 
-def read_positions(hidden: Tensor, reading: Reading) -> dict[str, Tensor]:
-    """The residual stream at the three positions.
+@torch.inference_mode()
+def sweep(
+    machine: Machine,
+    task: Task,
+    *,
+    budget: int,
+    workers: int = 1,
+    side: str = "right",
+    reading: Callable[[int, Vectors], None] = lambda layer, vectors: None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Effects:
+    """Go up the stack once.
+
+    Args:
+        machine: the model.
+        task: what is wanted.
+        budget: tokens that go through a layer at once.
+        workers: batches that go through a layer side by side; more than one pays where a batch can't fill a processor.
+        side: where shorter prompts of a batch are padded.
+        reading: called with each layer, from the embedding output (-1) up, and the activations there, if the task reads
+            any; what it is given is the next layer's too, so it uses it before it returns.
+        progress: called with the share of the work that was done since the last call.
+
+    Raises:
+        ModelError: numbers are not finite, or the task needs parts that this model's layers don't have.
+    """
+    if task.needs_parts and machine.parts is None:
+        raise ModelError("Attention and MLP can't be told apart in this model: ask for whole layers and `resid`.")
+    parts = machine.parts if task.needs_parts else None
+    with ThreadPoolExecutor(workers) as pool:
+        climb = _Climb(machine, parts, task, budget, side)
+        climb.read(-1, reading)
+        for number, layer in enumerate(machine.stack.layers):
+            with fetched(layer), nullcontext() if parts is None else parts.open(number):
+                for share in pool.map(partial(climb.advance, number), climb.batches):
+                    progress(share)
+                climb.join(number, pool)
+            climb.read(number, reading)
+        with machine.head.open():
+            return climb.effects(machine.head, pool)
+
+
+class _Climb:
+    """All batches of one sweep."""
+
+    def __init__(self, machine: Machine, parts: Parts | None, task: Task, budget: int, side: str) -> None:
+        device = machine.stack.device
+        self._task = task
+        self._layers = len(machine.stack.layers)
+        self._places = Places(task, device)
+        donors = choose_donors(task) if bool(task.givers.any()) else torch.zeros(0, dtype=torch.long)
+        engine = Engine(machine.stack, parts, task, budget, self._places, donors.to(device))
+        taken_from = _taken_from(task)
+        kinds = _kinds(task, taken_from)
+        self.batches = [
+            Streams(engine, batch.to(device), shelved=bool(taken_from[batch.rows].any()))
+            for batch in make_batches(task.prompts, budget=budget, kinds=kinds, side=side)
+        ]
+        self._into: Vectors = {}
+        self._work = sum(streams.work(layer) for streams in self.batches for layer in range(self._layers))
+        self._averaged = {lesion.part for lesion in task.lesions if lesion.kind == "mean"}
+
+    @torch.inference_mode()
+    def advance(self, layer: int, streams: Streams) -> float:
+        """Run a layer on one batch; how much of all work that was."""
+        streams.advance(layer)
+        if not streams.is_finite:
+            raise ModelError(
+                f"Layer {layer} gives numbers that are not finite: its weights hold NaN, or the numbers leave "
+                "the range of their type. Check the weights, or run with --dtype float32."
+            )
+        return streams.work(layer) / self._work
+
+    def join(self, layer: int, pool: ThreadPoolExecutor) -> None:
+        """Let the layer's lesions and patches join, once it was run on all batches."""
+        shelved = [streams.taken(layer) for streams in self.batches if streams.shelved]
+        shelf = None
+        if shelved:
+            every, of_last = self._places.roles
+            shelf = Shelf(shelved, of_last if layer == self._layers - 1 else every, self._averaged)
+        list(pool.map(torch.inference_mode()(lambda streams: streams.join(layer, shelf)), self.batches))
+
+    def read(self, layer: int, reading: Callable[[int, Vectors], None]) -> None:
+        """Hand out the activations after a layer."""
+        if not self._task.reads:
+            return
+        sites = SITES if self._task.contributions and layer >= 0 else SITES[:1]
+        for streams in self.batches:
+            for site in sites:
+                hidden = streams.intact if site == "resid" else streams.contribution(_PART[site])
+                found = read_positions(hidden, streams)
+                for position, values in found.items():
+                    into = self._into.setdefault(site, {})
+                    if position not in into:
+                        into[position] = torch.empty(len(self._task.prompts), values.shape[1])
+                    into[position][streams.batch.rows.cpu()] = values.cpu()
+        reading(layer, {site: self._into[site] for site in sites})
+
+    def effects(self, head: Head, pool: ThreadPoolExecutor) -> Effects:
+        """Read answers off the streams that have reached the top."""
+        task = self._task
+        lesioned = task.lesioned.nonzero()[:, 0] if task.lesions else torch.zeros(0, dtype=torch.long)
+        place = torch.full((len(task.prompts),), -1)
+        place[lesioned] = torch.arange(len(lesioned))
+        intact = _blank(len(lesioned))
+        lesions = {lesion: _blank(self._layers, len(lesioned)) for lesion in task.lesions}
+
+        @torch.inference_mode()
+        def answer(streams: Streams) -> None:
+            rows = streams.batch.rows.cpu()
+            if not task.lesions or not bool(task.lesioned[rows].any()):
+                return
+            keys, states = zip(*streams.ends(), strict=True)
+            for some, found in _answers(head, torch.stack(states), task.answers[rows]):
+                for number, key in enumerate(keys):
+                    into, at = (intact, ()) if key is None else (lesions[key[0]], (key[1],))
+                    for name, values in vars(found).items():
+                        getattr(into, name)[(*at, place[rows[some]])] = values[number]
+
+        list(pool.map(answer, self.batches))
+        clean, corrupted, patches = self._differences(head, pool)
+        return Effects(intact, lesions, clean, corrupted, patches)
+
+    def _differences(self, head: Head, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor, dict[Patch, Tensor]]:
+        """Logit differences: clean answer minus corrupted one."""
+        task, pairs = self._task, self._task.pairs
+        if not task.patches or not len(pairs):
+            return torch.zeros(0), torch.zeros(0), {}
+        intact: dict[int, Tensor] = {}
+        for streams in self.batches:
+            if streams.shelved:
+                _, ends = next(streams.ends())
+                intact |= dict(zip(streams.batch.rows.tolist(), ends, strict=True))
+        clean, corrupted = (
+            _difference(head, torch.stack([intact[prompt] for prompt in prompts.tolist()]), pairs.answers)
+            for prompts in (pairs.clean, pairs.corrupted)
+        )
+        longest = max(len(task.prompts[prompt]) for prompt in pairs.corrupted.tolist())
+        patches = {}
+        for patch in task.patches:
+            # A token before the first difference restores nothing, nor does the last layer at any but the last token.
+            tokens = longest if patch.position == "token" else 1
+            patches[patch] = corrupted[None, :, None].repeat(self._layers, 1, tokens)
+            if patch.position == "token":
+                for pair, prompt in enumerate(pairs.corrupted.tolist()):
+                    patches[patch][:, pair, len(task.prompts[prompt]) :] = torch.nan
+            elif patch.position == "term":
+                patches[patch][:, pairs.term < 0] = torch.nan
+
+        @torch.inference_mode()
+        def differ(streams: Streams) -> None:
+            for front in streams.fronts:
+                if not front.layers:
+                    continue
+                ends = front.ends()
+                answers = pairs.answers[front.pairs].repeat(len(ends), 1)
+                found = _difference(head, ends.flatten(0, 1), answers).view(len(ends), -1)
+                token = front.token if front.patch.position == "token" else 0
+                patches[front.patch][torch.tensor(front.layers)[:, None], front.pairs[None], token] = found
+
+        list(pool.map(differ, self.batches))
+        return clean, corrupted, patches
+
+
+_PART = {"attn_out": "attention", "mlp_out": "mlp"}
+
+
+def read_positions(hidden: Tensor, streams: Streams) -> dict[str, Tensor]:
+    """Activations at the three positions.
 
     Args:
         hidden: [prompt, token, width].
-        reading: which prompts these are, and where their terms end.
+        streams: which prompts these are, and where their terms end.
 
     Returns:
         `last`, `term` and `mean`, each [prompt, width] in float32. `mean` leaves the first token out, an attention sink
         of enormous norm in most models; of a prompt of one token it is that token.
     """
+    batch = streams.batch
     rows = torch.arange(len(hidden), device=hidden.device)
-    lengths = reading.batch.lengths.to(hidden.device)
-    place = torch.arange(hidden.shape[1], device=hidden.device)
-    counted = (place < lengths[:, None]) & ((place > 0) | (lengths[:, None] == 1))
+    lengths = batch.lengths
+    place = torch.arange(hidden.shape[1], device=hidden.device) - batch.starts[:, None]
+    counted = (place >= 0) & (place < lengths[:, None]) & ((place > 0) | (lengths[:, None] == 1))
     weights = counted.float() / counted.sum(dim=1, keepdim=True)
     values = hidden.float()
-    return {
-        "last": values[rows, lengths - 1],
-        "term": values[rows, reading.term_last.to(hidden.device)],
+    found = {
+        "last": values[rows, batch.last],
+        "term": values[rows, streams.term_last],
         "mean": torch.bmm(weights[:, None], values)[:, 0],
     }
+    return {position: found[position] for position in POSITIONS}
 
 
-@torch.inference_mode()
-def sweep_activations(
-    stack: Stack, readings: Sequence[Reading], *, workers: int = 1, progress: Callable[[int], None] = lambda _: None
-) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The intact stream, layer by layer, from the embedding output (-1) to the last layer.
-
-    Args:
-        stack: the model's layers.
-        readings: the batches, and where they are read.
-        workers: batches that go through a layer side by side; more than one pays where a batch can't fill a processor.
-        progress: called with the number of prompts that went through one more layer.
-
-    Yields:
-        The layer, and for each position [prompt, width] in float32 on the CPU, prompts in the order in which they were
-        given to `make_batches`. The tensors are the next layer's too: use them before going on.
-    """
-    device = next(stack.decoder.parameters()).device
-    recordings = [stack.record(*_on(device, reading.batch)) for reading in readings]
-    streams = [recording.hidden for recording in recordings]
-    rows = sum(len(reading.batch.rows) for reading in readings)
-    into = {position: torch.empty(rows, streams[0].shape[-1]) for position in POSITIONS}
-
-    @torch.inference_mode()
-    def advance(number: int, layer: int) -> int:
-        reading = readings[number]
-        if layer >= 0:
-            streams[number] = replay(stack.layers[layer], streams[number], recordings[number].calls[layer])
-        for position, values in read_positions(streams[number], reading).items():
-            into[position][reading.batch.rows] = values.cpu()
-        return len(reading.batch.rows)
-
-    with ThreadPoolExecutor(workers) as pool:
-        for layer in range(-1, len(stack.layers)):
-            for prompts in pool.map(partial(advance, layer=layer), range(len(readings))):
-                progress(prompts)
-            yield layer, into
+def _taken_from(task: Task) -> Tensor:
+    """[prompt], whether its layers' work is wanted for other prompts."""
+    taken = task.givers.clone()
+    if task.patches:
+        taken[task.pairs.clean] = True
+        taken[task.pairs.corrupted] = True
+    return taken
 
 
-def _on(device: torch.device, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    return batch.tokens.to(device), None if batch.mask is None else batch.mask.to(device)
+def _kinds(task: Task, taken_from: Tensor) -> list[int]:
+    """A number for each prompt's template and for what is done with it: prompts of two kinds share no batch."""
+    lesioned = task.lesioned.long() if task.lesions else torch.zeros(len(task.prompts), dtype=torch.long)
+    kinds: list[int] = (task.templates * 4 + lesioned * 2 + taken_from.long()).tolist()
+    return kinds
+
+
+def _blank(*shape: int) -> Outcome:
+    return Outcome(*(torch.full(shape, torch.nan) for _ in range(4)))
+
+
+def _answers(head: Head, states: Tensor, answers: Tensor) -> Iterator[tuple[slice, Outcome]]:
+    """What streams [stream, prompt, width] answer, some prompts at a time, on the CPU."""
+    streams, prompts = states.shape[:2]
+    step = max(1, _LOGITS // (streams * head.vocabulary))
+    for first in range(0, prompts, step):
+        some = slice(first, first + step)
+        logits = head.logits(states[:, some].flatten(0, 1))
+        read = outcomes(logits.view(streams, -1, logits.shape[-1]), answers[some].to(logits.device))
+        yield some, Outcome(*(values.cpu() for values in vars(read).values()))
+
+
+def _difference(head: Head, hidden: Tensor, answers: Tensor) -> Tensor:
+    """Logit of the first minus that of the second answer [vector, 2], for vectors [vector, width]; on the CPU."""
+    chosen = head.chosen(hidden, answers.to(hidden.device)).float().cpu()
+    return chosen[:, 0] - chosen[:, 1]

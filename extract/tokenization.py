@@ -1,15 +1,34 @@
 """Prompts under a model's tokenizer: how long they are, where the term lies, and with which token the answer begins.
 
-Everything is an absolute index from the tokenizer's own offsets, never "from the end": padding can't move it.
+Everything is an absolute index from the tokenizer's own offsets, never "from the end": padding can't move it. What
+joins a prompt to the model and to its answer is settled here and nowhere else: the token that begins a text, the chat
+template, the space before the answer. Which pairs fit a tokenizer is said in `pairing`, what goes into one batch in
+`batches`.
 """
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from warehouse.errors import ModelError
 from warehouse.tables import table
+
+_TODAY = datetime(2025, 1, 1, tzinfo=UTC)
+"""The day that chat templates are told: those of Llama 3 and GPT-OSS write it into every prompt, which would be another
+text tomorrow."""
+
+_DAY = re.compile(r"""strftime_now\(\s*(["'])(.+?)\1\s*\)""")
+"""How a chat template asks for the day; transformers lets nobody else answer."""
 
 
 @dataclass(frozen=True)
@@ -24,72 +43,190 @@ class Tokenized:
     indices: list[list[int]]
     table: pa.Table
 
+    def take(self, rows: Sequence[int]) -> "Tokenized":
+        """Some of the prompts, by their place; what was split once needs no splitting again."""
+        return Tokenized([self.indices[row] for row in rows], self.table.take(pa.array(rows, pa.int64())))
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, *, longest: int | None = None) -> Tokenized:
+
+@dataclass(frozen=True)
+class _Texts:
+    """What the tokenizer is given.
+
+    Attributes:
+        texts: each prompt as the model reads it.
+        shifts: [prompt], characters that come before the prompt's own text.
+        separators: what stands between each text and its answer.
+        special: whether the tokenizer adds its special tokens, or the texts hold them already.
+    """
+
+    texts: list[str]
+    shifts: NDArray[np.int64]
+    separators: list[str]
+    special: bool
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, *, longest: int | None = None, chat: bool = False
+) -> Tokenized:
     """Split prompts, and find the term and the answer in them.
+
+    Plain, a prompt is a text that the model goes on with: the tokenizer adds what it begins texts with, and the answer
+    follows after one space. As chat, the prompt is the user's message in the tokenizer's own template, which brings all
+    special tokens along, and the answer follows at once, as an assistant's reply begins. Spaces at the end of a prompt
+    are left out: the space belongs to the answer's first token. A token that ends texts is left out too.
+
+    The answer's first token is the one that the model would have to say after exactly the prompt's tokens. Where prompt
+    and answer, split as one text, don't begin with the tokens of the prompt alone, there is no such token: any other
+    would stand for a text that the model was not given. The prompt then counts as one without an answer.
 
     Args:
         tokenizer: a fast tokenizer: only those tell offsets.
         prompts: rows of the table `prompts`.
         longest: tokens that the model takes at most.
+        chat: whether prompts go into the tokenizer's chat template.
 
     Raises:
-        ModelError: the tokenizer tells no offsets, makes nothing of a term, or a prompt is too long for the model.
+        ModelError: the tokenizer tells no offsets, makes nothing of a term, or a prompt is too long for the model; as
+            chat also: there is no template, or it does not hold the prompt once and unchanged.
     """
     if not tokenizer.is_fast:
         raise ModelError(
             f"{type(tokenizer).__name__} does not tell the offsets of its tokens. "
             "Save the model with a fast tokenizer (a tokenizer.json file)."
         )
-    texts = prompts["text"].to_pylist()
-    split = tokenizer(texts, return_offsets_mapping=True)
-    starts, ends = prompts["term_start"].to_pylist(), prompts["term_end"].to_pylist()
-    spans = []
-    for text, tokens, offsets, start, end in zip(
-        texts, split["input_ids"], split["offset_mapping"], starts, ends, strict=True
-    ):
-        covering = [place for place, (low, high) in enumerate(offsets) if low < end and high > max(start, low)]
-        if not covering:
-            raise ModelError(
-                f"The tokenizer makes nothing of the term {text[start:end]!r} in the prompt {text!r}. "
-                "Leave the term out of the concept, or use a tokenizer that knows its characters."
-            )
-        if longest is not None and len(tokens) > longest:
-            raise ModelError(f"The prompt {text!r} has {len(tokens)} tokens; the model takes {longest}. Shorten it.")
-        spans.append((covering[0], covering[-1]))
-    answers = _answers(tokenizer, texts, prompts["answer"].to_pylist())
-    columns = [
-        prompts["template"],
-        prompts["term"],
-        [len(tokens) for tokens in split["input_ids"]],
-        [last - first + 1 for first, last in spans],
-        [first for first, _ in spans],
-        [last for _, last in spans],
-        [answer[0] if answer else None for answer in answers],
-        [answer[1] if answer else None for answer in answers],
-    ]
     schema = table("tokens").schema()
-    arrays = [
-        column if isinstance(column, pa.ChunkedArray) else pa.array(column, field.type)
-        for column, field in zip(columns, schema, strict=True)
+    if not prompts.num_rows:
+        return Tokenized([], schema.empty_table())
+    own = [text.rstrip(" ") for text in prompts["text"].to_pylist()]
+    given = _as_chat(tokenizer, own) if chat else _as_text(own)
+    indices, encodings = _split(tokenizer, given.texts, given.special)
+    lengths = np.array([len(tokens) for tokens in indices])
+    if longest is not None and lengths.max() > longest:
+        row = int(lengths.argmax())
+        raise ModelError(
+            f"The prompt {given.texts[row]!r} has {lengths[row]} tokens; the model takes {longest}. Shorten it."
+        )
+    offsets = [encoding.offsets[:length] for encoding, length in zip(encodings, lengths, strict=True)]
+    starts, ends = (prompts[name].to_numpy() + given.shifts for name in ("term_start", "term_end"))
+    first, last = _covering(lengths, offsets, starts, ends)
+    if (first < 0).any():
+        row = int((first < 0).argmax())
+        raise ModelError(
+            f"The tokenizer makes nothing of the term {given.texts[row][starts[row] : ends[row]]!r} in the prompt "
+            f"{given.texts[row]!r}. Leave the term out of the concept, or use a tokenizer that knows its characters."
+        )
+    counts, tokens = _answers(tokenizer, given, indices, prompts["answer"].to_pylist())
+    term_last = [row[place] for row, place in zip(indices, last.tolist(), strict=True)]
+    columns: list[Any] = [
+        prompts["template"].combine_chunks(),
+        prompts["term"].combine_chunks(),
+        lengths,
+        last - first + 1,
+        first,
+        last,
+        counts,
+        tokens,
+        _decoded(tokenizer, term_last),
+        _decoded(tokenizer, tokens),
     ]
-    return Tokenized(split["input_ids"], pa.table(arrays, schema=schema))
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return Tokenized(indices, pa.table(arrays, schema=schema))
+
+
+def _as_text(own: list[str]) -> _Texts:
+    # After a line break, or whatever else white space a prompt may end in, the answer begins without a space.
+    separators = ["" if text[-1:].isspace() else " " for text in own]
+    return _Texts(own, np.zeros(len(own), np.int64), separators, special=True)
+
+
+def _as_chat(tokenizer: PreTrainedTokenizerBase, own: list[str]) -> _Texts:
+    if not tokenizer.chat_template:
+        raise ModelError(
+            "The tokenizer has no chat template, and `chat_template` asks for one. Take it out of the model's table in "
+            "models.toml, or save the tokenizer with a template (chat_template.jinja)."
+        )
+    try:
+        texts: Any = tokenizer.apply_chat_template(
+            [[{"role": "user", "content": text}] for text in own],
+            chat_template=_DAY.sub(lambda asked: repr(_TODAY.strftime(asked[2])), tokenizer.get_chat_template()),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+    except (ValueError, TypeError, TemplateError) as error:
+        raise ModelError(f"The tokenizer's chat template can't be filled with a user's message: {error}") from error
+    for text, message in zip(texts, own, strict=True):
+        times = text.count(message)
+        if times != 1:
+            raise ModelError(
+                f"The chat template holds the prompt {message!r} {times} times as it stands, not once: where its term "
+                "lies can't be told. Take `chat_template` out of the model's table in models.toml, or write a "
+                "template that leaves messages as they are."
+            )
+    shifts = np.array([text.index(message) for text, message in zip(texts, own, strict=True)])
+    return _Texts(texts, shifts, [""] * len(texts), special=False)
+
+
+def _split(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool
+) -> tuple[list[list[int]], list[Encoding]]:
+    """Vocabulary indices of each text, without the tokens that the tokenizer ends every text with, and its encoding.
+
+    Those (BERT's [SEP], an end of text) would stand between prompt and answer.
+    """
+    split = tokenizer(
+        texts, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    indices, encodings = split["input_ids"], split.encodings
+    # What is added is the same for all texts, so one of them tells how much.
+    closing = next((place for place, added in enumerate(reversed(encodings[0].special_tokens_mask)) if not added), 0)
+    return [tokens[:-closing] for tokens in indices] if closing else indices, encodings
+
+
+def _covering(
+    lengths: NDArray[np.int64], offsets: Iterable[Sequence[tuple[int, int]]], starts: NDArray[Any], ends: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last token that share a character with a stretch of each text; -1 where none does.
+
+    Args:
+        lengths: [prompt], tokens of each prompt.
+        offsets: for each prompt and token, its first character and the one behind its last.
+        starts: [prompt], the stretch's first character.
+        ends: [prompt], the one behind its last.
+    """
+    low, high = np.array([*chain.from_iterable(offsets)]).reshape(-1, 2).T
+    prompt = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(prompt)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    found = np.flatnonzero((low < ends[prompt]) & (high > np.maximum(starts[prompt], low)))
+    before, behind = (np.searchsorted(prompt[found], np.arange(len(lengths)), side) for side in ("left", "right"))
+    none = before == behind
+    covering = np.append(place[found], -1)
+    return np.where(none, -1, covering[np.where(none, -1, before)]), np.where(none, -1, covering[behind - 1])
 
 
 def _answers(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], answers: list[str | None]
-) -> list[tuple[int, int] | None]:
-    """For each prompt the answer's number of tokens and its first token, as the model would have to say it.
+    tokenizer: PreTrainedTokenizerBase, given: _Texts, indices: list[list[int]], answers: list[str | None]
+) -> tuple[list[int | None], list[int | None]]:
+    """For each prompt the answer's number of tokens and its first token; None where it has none.
 
     The answer is split together with its prompt: alone it could begin with another token.
     """
-    asked = [place for place, answer in enumerate(answers) if answer is not None]
-    found: list[tuple[int, int] | None] = [None] * len(texts)
+    counts: list[int | None] = [None] * len(answers)
+    firsts: list[int | None] = [None] * len(answers)
+    asked = [row for row, answer in enumerate(answers) if answer]
     if not asked:
-        return found
-    whole = tokenizer([f"{texts[place]} {answers[place]}" for place in asked], return_offsets_mapping=True)
-    for place, tokens, offsets in zip(asked, whole["input_ids"], whole["offset_mapping"], strict=True):
-        said = [token for token, (low, high) in zip(tokens, offsets, strict=True) if high > max(len(texts[place]), low)]
-        if said:
-            found[place] = (len(said), said[0])
-    return found
+        return counts, firsts
+    texts = [f"{given.texts[row]}{given.separators[row]}{answers[row]}" for row in asked]
+    for row, whole in zip(asked, _split(tokenizer, texts, given.special)[0], strict=True):
+        prompt = indices[row]
+        if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
+            counts[row], firsts[row] = len(whole) - len(prompt), whole[len(prompt)]
+    return counts, firsts
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int | None]) -> list[str | None]:
+    """Each token as text of its own."""
+    texts: dict[int | None, Any] = {None: None}
+    for token in {*tokens}:
+        if token is not None:
+            texts[token] = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+    return [texts[token] for token in tokens]

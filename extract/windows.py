@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from extract.offloading import fetched
 from extract.stack import Call, Recording, Stack, replay
 
 _TIME = {"attention_mask": -2, "position_embeddings": 1, "position_ids": 1, "cache_position": 0}
@@ -72,7 +73,7 @@ class Window:
 
     def replay(
         self, stack: Stack, layer: int, hidden: Tensor, kept: KeysValues | None = None
-    ) -> tuple[Tensor, KeysValues]:
+    ) -> tuple[Tensor, KeysValues | None]:
         """What a layer makes of the places.
 
         Args:
@@ -83,7 +84,8 @@ class Window:
                 window is not the rest of the prompt; None where the window is the whole prompt.
 
         Returns:
-            The hidden state after the layer, and the keys and values that it attended to.
+            The hidden state after the layer, and the keys and values that it attended to; None where it did not
+            attend, or where the stack has no windows, and the window is the whole prompt.
         """
         seen: list[KeysValues] = []
 
@@ -92,7 +94,7 @@ class Window:
             return seen[0]
 
         call = self._call(stack, layer, hidden, attend)
-        return replay(stack.layers[layer], hidden, call), seen[0]
+        return replay(stack.layers[layer], hidden, call), seen[0] if seen else None
 
     def keys_values(self, stack: Stack, layer: int, hidden: Tensor, kept: KeysValues | None = None) -> KeysValues:
         """Only the keys and values that the layer would attend to; arguments as in `replay`."""
@@ -119,8 +121,8 @@ class Window:
         copies = len(hidden) // rows
         recorded = self._calls[layer]
         named = {name: self._argument(name, value, copies, hidden.device) for name, value in recorded.named.items()}
-        assert stack.cache is not None, "windows are asked of stacks that support them"
-        return Call((), {**named, stack.cache: _Cache(attend)})
+        cache = {} if stack.cache is None else {stack.cache: _Cache(attend)}
+        return Call(recorded.positional, named | cache)
 
     def _argument(self, name: str, value: Any, copies: int, device: torch.device) -> Any:
         if name == "attention_mask" and value is None:
@@ -192,12 +194,13 @@ def why_unsupported(stack: Stack, tokens: Tensor, mask: Tensor, tolerance: float
     hidden, everything, alone = recording.hidden, whole(recording), Window(recording, ends)
     places = ends[:, :, None].expand(-1, 1, hidden.shape[-1])
     for number, layer in enumerate(stack.layers):
-        expected = replay(layer, hidden, recording.calls[number])
         try:
-            kept = begun.keys_values(stack, number, hidden[:, :half])
-            later, _ = rest.replay(stack, number, hidden[:, half:], kept)
-            known = everything.keys_values(stack, number, hidden)
-            last, _ = alone.replay(stack, number, hidden.gather(1, places), known)
+            with fetched(layer):
+                expected = replay(layer, hidden, recording.calls[number])
+                kept = begun.keys_values(stack, number, hidden[:, :half])
+                later, _ = rest.replay(stack, number, hidden[:, half:], kept)
+                known = everything.keys_values(stack, number, hidden)
+                last, _ = alone.replay(stack, number, hidden.gather(1, places), known)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError) as error:
             return f"layer {number} can't be run at chosen places ({error})"
         most = tolerance * float(expected.abs().max())

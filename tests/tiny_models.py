@@ -54,7 +54,7 @@ _CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
 ARCHITECTURES = (*_CONFIGS, "gemma3-multimodal")
 
 
-def tiny_model(architecture: str, vocabulary: int = 97) -> PreTrainedModel:
+def tiny_model(architecture: str, vocabulary: int = 97, layers: int = LAYERS) -> PreTrainedModel:
     """A random model of one architecture: 4 layers of width 32, float32."""
     torch.manual_seed(0)
     if architecture == "gemma3-multimodal":
@@ -68,6 +68,7 @@ def tiny_model(architecture: str, vocabulary: int = 97) -> PreTrainedModel:
         config = getattr(transformers, name)(
             vocab_size=vocabulary, **{key: value for key, value in settings.items() if value is not None}
         )
+        config.num_hidden_layers = layers
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
