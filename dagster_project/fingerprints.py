@@ -11,9 +11,12 @@ VERSIONS = {
     "library": 1,
     "models": 1,
     "plants": 1,
-    "extraction": 1,
+    "extraction": 2,
+    "saliency": 1,
+    "responses": 1,
+    "judgements": 1,
     "projections": 1,
-    "profiles": 1,
+    "profiles": 2,
     "charts": 1,
 }
 """Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
@@ -59,6 +62,41 @@ def activations(model: str, prompts: str, dtype: str | None) -> str:
         dtype: the type that was asked for, None for the model's own.
     """
     return _of("activations", "extraction", model=model, prompts=prompts, dtype=dtype)
+
+
+def contributions(model: str, prompts: str, dtype: str | None) -> str:
+    """Of what a model's attention and MLPs add for the prompts of one concept; arguments as `activations`."""
+    return _of("contributions", "extraction", model=model, prompts=prompts, dtype=dtype)
+
+
+def pair_tokens(model: str, prompts: str, pairs: str) -> str:
+    """Of the pairs of one concept under a model's tokenizer, from the fingerprints of what is read."""
+    return _of("pair_tokens", "extraction", model=model, prompts=prompts, pairs=pairs)
+
+
+def interventions(name: str, model: str, library: dict[str, str], settings: dict[str, object]) -> str:
+    """Of one of the tables that are filled for a sample of prompts or pairs.
+
+    Args:
+        name: the table: `lesions`, `patches`, `saliency` or `responses`.
+        model: the model's fingerprint.
+        library: the fingerprint of each of the concept's tables that the sample is drawn from.
+        settings: of the run: type, seed, size of the sample, and what is done with it.
+    """
+    code = name if name in VERSIONS else "extraction"
+    return _of(name, code, model=model, library=library, settings=settings)
+
+
+def judgements(responses: str, judge: str, rubric: str, repeats: int, seed: int) -> str:
+    """Of what a judge says of answers.
+
+    Args:
+        responses: the fingerprint of the answers.
+        judge: the model that judges.
+        rubric: the hash of its instructions.
+        repeats, seed: how many answers are judged twice, and which.
+    """
+    return _of("judgements", "judgements", responses=responses, judge=judge, rubric=rubric, repeats=repeats, seed=seed)
 
 
 def projections(activations: str, prompts: str, terms: str, kind: str, seed: int) -> str:

@@ -5,7 +5,7 @@ tried again. What a fingerprint covers is in `fingerprints`, what is computed is
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,13 +97,25 @@ def land(store: Store, name: str, fill: Callable[[Landing], None]) -> Reports:
     Raises:
         TableError: rows broke the contract; nothing of them was committed, and the check says why.
     """
-    landing = Landing(store, name)
+    yield from land_together(store, [name], lambda landings: fill(landings[name]))
+
+
+def land_together(store: Store, names: Sequence[str], fill: Callable[[dict[str, Landing]], None]) -> Reports:
+    """Let a function fill several tables at once, and report what it did to each.
+
+    Raises:
+        TableError: rows broke a contract; nothing of them was committed, and the check of their table says why.
+    """
+    landings = {name: Landing(store, name) for name in names}
     try:
-        fill(landing)
+        fill(landings)
     except TableError as error:
-        yield dg.AssetCheckResult(asset_key=name, check_name=CONTRACT, passed=False, description=str(error))
+        for name in names:
+            if str(error).startswith(name):
+                yield dg.AssetCheckResult(asset_key=name, check_name=CONTRACT, passed=False, description=str(error))
         raise
-    yield landing.result()
+    for landing in landings.values():
+        yield landing.result()
 
 
 def upstream(store: Store, name: str, **keys: str) -> str:

@@ -1,97 +1,256 @@
-"""From a loaded model and prompts to the rows of `tokens` and `activations`.
+"""From a loaded model and one concept's prompts to the rows of the tables that a sweep fills.
 
-The order of work is here: split the prompts, make batches, sweep, and hand out one table a layer. How a layer is run is
-in `stack` and `sweep`, where the rows are stored is not this package's affair.
+The order of work is here: which prompts and pairs become the sweep's task, with how much memory and how many threads it
+runs, and in which order rows are handed out. How a layer is run is in `stack` and `sweep`; where the rows are stored is
+not this package's affair. Gradients and written answers are measured elsewhere, in `saliency` and `answers`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from extract.batches import make_batches
+from extract.effect_rows import Found, lesion_rows, patch_count, patch_rows
+from extract.interventions import Lesion, Patch
+from extract.machine import Machine
+from extract.memory import Shape, free_memory, halving
 from extract.models import LoadedModel
-from extract.stack import Stack
-from extract.sweep import Reading, sweep_activations
-from extract.tokenization import tokenize
+from extract.pairing import pair_rows, term_token
+from extract.sweep import SITES, Vectors, sweep
+from extract.task import Pairs, Task, no_pairs
+from extract.tokenization import Tokenized, tokenize
 from warehouse.tables import POSITIONS, table
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Raised when the same model and prompts would give other numbers than before; part of every fingerprint."""
 
 TOKEN_BUDGETS = {"cpu": 512, "cuda": 16_384}
 """Tokens of a batch, by the sort of device: on a processor small batches hold less padding and are as fast."""
+
+SWEPT = ("activations", "contributions", "lesions", "patches")
+"""The tables that a sweep fills."""
 
 _POSITIONS = tuple(sorted(POSITIONS))
 
 _SMALL = 20_000_000
 """Weights below which a batch is faster on one thread than on several, which would wait more than they work."""
 
+Write = Callable[[str, pa.Table], None]
+"""Takes rows of a table, one layer at a time."""
 
-def tokens_table(loaded: LoadedModel, prompts: pa.Table) -> pa.Table:
-    """The rows of the table `tokens` for some prompts.
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which tables a sweep fills, and with what.
+
+    Attributes:
+        activations, contributions: whether these tables are wanted.
+        lesions: which lesions, of `Subject.sample`.
+        patches: which patches, of `Subject.pairs`.
+    """
+
+    activations: bool = False
+    contributions: bool = False
+    lesions: tuple[Lesion, ...] = ()
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One concept's prompts under one model's tokenizer.
+
+    Attributes:
+        prompts: rows of the table `prompts`.
+        tokenized: the same as tokens.
+        sample: those that are lesioned.
+        pairs: rows of `pair_tokens` that are patched, none of them dropped.
+    """
+
+    prompts: pa.Table
+    tokenized: Tokenized
+    sample: pa.Table
+    pairs: pa.Table
+
+
+def split(loaded: LoadedModel, prompts: pa.Table) -> Tokenized:
+    """Prompts as the model's tokens; its table holds the rows of `tokens`.
 
     Raises:
         ModelError: the tokenizer can't tell where a term lies, or a prompt is too long for the model.
     """
-    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest).table
+    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=loaded.entry.chat_template)
 
 
-def activation_rows(prompts: int, layers: int) -> int:
-    """Rows that `activations` gets: every prompt at every position, at the embedding output and after each layer."""
-    return prompts * len(_POSITIONS) * (layers + 1)
+def row_counts(subject: Subject, wanted: Wanted, layers: int) -> dict[str, int]:
+    """Rows that each table gets."""
+    everywhere = subject.prompts.num_rows * len(_POSITIONS)
+    task, _ = make_task(subject, wanted, seed=0)
+    return {
+        "activations": everywhere * (layers + 1) if wanted.activations else 0,
+        "contributions": everywhere * layers * (len(SITES) - 1) if wanted.contributions else 0,
+        "lesions": subject.sample.num_rows * len(wanted.lesions) * layers,
+        "patches": patch_count(task, layers),
+    }
 
 
-def extract_activations(
+def run_sweep(
     loaded: LoadedModel,
-    prompts: pa.Table,
+    machine: Machine,
+    subject: Subject,
+    wanted: Wanted,
+    write: Write,
     *,
+    seed: int = 0,
     token_budget: int | None = None,
-    progress: Callable[[int], None] = lambda _: None,
-) -> Iterator[pa.Table]:
-    """The rows of the table `activations`, one table a layer, from the embedding output (-1) up.
+    memory: int | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Fill the tables that are wanted, in one sweep if its streams fit the memory.
 
     Args:
         loaded: the model.
-        prompts: rows of the table `prompts`, sorted by template and term.
+        machine: the same, ready to be swept.
+        subject: prompts and pairs.
+        wanted: which tables.
+        write: called with each table's rows, a layer at a time in ascending order.
+        seed: of the donors of resample lesions.
         token_budget: tokens of a batch; by default what suits the device.
-        progress: called with the number of prompts that went through one more layer.
+        memory: bytes that streams may take; by default half of what is free.
+        progress: called with the share of the work that was done since the last call.
 
     Raises:
-        ModelError: as `tokens_table`, or the model's layers are no plain stack.
+        ModelError: numbers are not finite, parts are wanted that can't be told apart, or one prompt alone is too much
+            for the memory.
     """
-    tokenized = tokenize(loaded.tokenizer, prompts, longest=loaded.longest)
-    term_last = torch.from_numpy(tokenized.table["term_last"].to_numpy().astype(np.int64))
-    budget = token_budget or TOKEN_BUDGETS.get(loaded.model.device.type, TOKEN_BUDGETS["cuda"])
-    batches = make_batches(tokenized.indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0)
-    readings = [Reading(batch, term_last[batch.rows]) for batch in batches]
-    keys = _key_columns(prompts)
-    with _threads(loaded) as workers:
-        stack = Stack.of(loaded.model)
-        for layer, found in sweep_activations(stack, readings, workers=workers, progress=progress):
-            vectors = np.concatenate([found[position].numpy() for position in _POSITIONS])
-            width = vectors.shape[1]
-            columns = [
-                pa.array(np.full(len(vectors), layer, dtype=np.int16)),
-                *keys,
-                pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
-            ]
-            yield pa.table(columns, schema=table("activations").schema(width))
+    task, sampled = make_task(subject, wanted, seed=seed)
+    if not task.prompts:
+        return
+    shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize)
+    device = machine.stack.device
+    found, keys = Found(task, loaded.layers), _key_columns(subject.prompts)
+    read = -2
+
+    def reading(layer: int, vectors: Vectors) -> None:
+        nonlocal read
+        # A sweep that starts again after it ran out of memory comes by layers that are written already.
+        if layer <= read:
+            return
+        if wanted.activations:
+            write("activations", _vector_rows("activations", layer, keys, {"resid": vectors["resid"]}))
+        if wanted.contributions and layer >= 0:
+            parts = {site: vectors[site] for site in SITES[1:]}
+            write("contributions", _vector_rows("contributions", layer, keys, parts))
+        read = layer
+
+    with threads(loaded) as workers:
+
+        def run(part: Task, budget: int, share: float) -> None:
+            done = partial(_scaled, progress, share)
+            found.add(part, sweep(machine, part, budget=budget, workers=workers, reading=reading, progress=done))
+
+        budget = token_budget or TOKEN_BUDGETS.get(device.type, TOKEN_BUDGETS["cuda"])
+        halving(task, shape, free_memory(device) if memory is None else memory, budget, run)
+    for rows in lesion_rows(found, subject.sample, sampled):
+        write("lesions", rows)
+    for rows in patch_rows(found, subject.pairs.select(["template", "term", "corrupting_term"]), task):
+        write("patches", rows)
+
+
+def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, torch.Tensor]:
+    """What the sweep is asked: each prompt once, whatever it is wanted for.
+
+    Returns:
+        The task, and the numbers in it of the prompts of `subject.sample`.
+    """
+    tokens = subject.tokenized.table
+    sampled = _rows_of(subject.sample, subject.prompts) if wanted.lesions else np.zeros(0, np.int64)
+    clean, corrupted = pair_rows(subject.pairs, subject.prompts) if wanted.patches else (sampled[:0], sampled[:0])
+    if wanted.activations or wanted.contributions:
+        chosen = np.arange(subject.prompts.num_rows)
+    else:
+        chosen = np.unique(np.concatenate([sampled, clean, corrupted]))
+    number = np.full(subject.prompts.num_rows, -1)
+    number[chosen] = np.arange(len(chosen))
+    lesioned = torch.zeros(len(chosen), dtype=torch.bool)
+    lesioned[torch.from_numpy(number[sampled])] = True
+    _, templates = np.unique(subject.prompts["template"].to_numpy(), return_inverse=True)
+    answers = tokens["answer_token"].fill_null(-1).to_numpy()
+    task = Task(
+        prompts=[subject.tokenized.indices[row] for row in chosen],
+        term_first=_tensor(tokens["term_first"].to_numpy()[chosen]),
+        term_last=_tensor(tokens["term_last"].to_numpy()[chosen]),
+        templates=_tensor(templates[chosen]),
+        answers=_tensor(answers[chosen]),
+        reads=wanted.activations or wanted.contributions,
+        contributions=wanted.contributions,
+        lesions=wanted.lesions,
+        lesioned=lesioned,
+        patches=wanted.patches,
+        pairs=_pairs(subject, number[clean], number[corrupted]) if wanted.patches else no_pairs(),
+        seed=seed,
+    )
+    return task, _tensor(number[sampled])
 
 
 @contextmanager
-def _threads(loaded: LoadedModel) -> Iterator[int]:
+def threads(loaded: LoadedModel) -> Iterator[int]:
     """Batches to run side by side: of a small model one a processor, each on one thread; of others one at a time."""
     before = torch.get_num_threads()
     small = sum(weights.numel() for weights in loaded.model.parameters()) < _SMALL
     if small:
         torch.set_num_threads(1)
     try:
-        yield before if small and loaded.model.device.type == "cpu" else 1
+        yield before if small and loaded.device.type == "cpu" else 1
     finally:
         torch.set_num_threads(before)
+
+
+def _scaled(progress: Callable[[float], None], share: float, done: float) -> None:
+    progress(share * done)
+
+
+def _pairs(subject: Subject, clean: np.ndarray, corrupted: np.ndarray) -> Pairs:
+    pairs = subject.pairs
+    term = term_token(pairs, subject.tokenized.table).fill_null(-1)
+    answers = np.column_stack([pairs["answer_token"].to_numpy(), pairs["corrupting_answer_token"].to_numpy()])
+    return Pairs(
+        clean=_tensor(clean),
+        corrupted=_tensor(corrupted),
+        answers=_tensor(answers),
+        first_difference=_tensor(pairs["first_difference"].to_numpy()),
+        term=_tensor(term.to_numpy(zero_copy_only=False)),
+        numbers=torch.arange(pairs.num_rows),
+    )
+
+
+def _rows_of(some: pa.Table, prompts: pa.Table) -> np.ndarray:
+    """Where some prompts stand among all."""
+    keys = zip(prompts["template"].to_pylist(), prompts["term"].to_pylist(), strict=True)
+    places = {key: place for place, key in enumerate(keys)}
+    wanted = zip(some["template"].to_pylist(), some["term"].to_pylist(), strict=True)
+    return np.array([places[key] for key in wanted], dtype=np.int64)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.int64))
+
+
+def _vector_rows(
+    name: str, layer: int, keys: list[pa.ChunkedArray], sites: dict[str, dict[str, torch.Tensor]]
+) -> pa.Table:
+    """A layer's rows of a table of vectors: sites one after the other, in each the positions, in each the prompts."""
+    vectors = np.concatenate([found[position].numpy() for found in sites.values() for position in _POSITIONS])
+    count, width = vectors.shape
+    columns = [pa.array(np.full(count, layer, dtype=np.int16))]
+    if name == "contributions":
+        columns.append(pa.array(np.repeat(list(sites), count // len(sites))))
+    repeated = [pa.chunked_array(column.chunks * len(sites)) for column in keys]
+    vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width)
+    return pa.table([*columns, *repeated, vector], schema=table(name).schema(width))
 
 
 def _key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from extract.batches import Batch
+from extract.interventions import Patch
 from extract.parts import Contributions
 from extract.shelf import Shelf
 from extract.stack import Recording, Stack
-from extract.task import Patch, Task
+from extract.task import Task
 from extract.windows import KeysValues, Window
 
 if TYPE_CHECKING:

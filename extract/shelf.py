@@ -116,7 +116,7 @@ class Places:
     def roles(self) -> tuple[Tensor, Tensor]:
         """For each row of the tables, a number for what its token is: of which template, term or so far from the end.
 
-        [row], -1 for tokens that are not averaged: before the term, padding, pairs only; and the same for the tables of the last layer.
+        [row], -1 for tokens that are not averaged: before the term, padding, pairs only. Then that of the last layer.
         """
         owner, place = torch.cat(self._owner), torch.cat(self._place)
         lengths, last = self._lengths[owner], self._last[owner]

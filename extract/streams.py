@@ -17,10 +17,11 @@ from torch import Tensor
 
 from extract.batches import Batch
 from extract.fronts import Front, make_fronts
+from extract.interventions import Lesion
 from extract.parts import Contributions, Parts
 from extract.shelf import Places, Shelf, Taken
 from extract.stack import Stack
-from extract.task import Lesion, Task
+from extract.task import Task
 from extract.windows import KeysValues, Window, whole
 
 _WORTH = 16

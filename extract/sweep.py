@@ -16,13 +16,14 @@ from torch import Tensor
 
 from extract.batches import make_batches
 from extract.head import Head
+from extract.interventions import Lesion, Patch
 from extract.machine import Machine
 from extract.offloading import fetched
 from extract.outcomes import Outcome, outcomes
 from extract.parts import Parts
 from extract.shelf import Places, Shelf, choose_donors
 from extract.streams import Engine, Streams
-from extract.task import Lesion, Patch, Task
+from extract.task import Task
 from warehouse.errors import ModelError
 from warehouse.tables import POSITIONS
 

@@ -1,6 +1,6 @@
 """What is asked of one sweep: prompts, and what is read, lesioned and patched of them.
 
-Data only. How it is carried out is in `sweep`; how prompts and pairs are chosen, in `sampling`.
+Data only. How it is carried out is in `sweep`; which lesions and patches there are, in `interventions`.
 """
 
 from collections.abc import Sequence
@@ -9,37 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-LESION_KINDS = ("identity", "mean", "resample")
-LESION_PARTS = ("layer", "attention", "mlp")
-PATCH_SITES = ("resid", "delta", "attn_out", "mlp_out")
-PATCH_POSITIONS = ("last", "term", "token")
-
-
-@dataclass(frozen=True, order=True)
-class Lesion:
-    """What takes the place of a layer's work, and of how much of it.
-
-    Attributes:
-        kind: `identity` (nothing is added to the stream), `mean` (what the layer adds on average over the prompts of
-            the same template) or `resample` (what it adds for another prompt of the same template).
-        part: the whole `layer`, its `attention` or its `mlp`.
-    """
-
-    kind: str
-    part: str = "layer"
-
-
-@dataclass(frozen=True, order=True)
-class Patch:
-    """What is taken from the clean run into the corrupted one, and where.
-
-    Attributes:
-        site: `resid` (the stream after the layer), `delta` (what the layer added to it), `attn_out` or `mlp_out`.
-        position: the `last` token, the last token of the `term`, or every `token` in turn.
-    """
-
-    site: str
-    position: str
+from extract.interventions import Lesion, Patch
 
 
 @dataclass(frozen=True)
@@ -51,6 +21,7 @@ class Pairs:
         answers: [pair, 2], first token of the clean and of the corrupted answer.
         first_difference: [pair], the first token in which the prompts differ.
         term: [pair], the token at which the position `term` is patched; -1 for a pair without one.
+        numbers: [pair], what each pair is called in the task that this one was cut from.
     """
 
     clean: Tensor
@@ -58,6 +29,7 @@ class Pairs:
     answers: Tensor
     first_difference: Tensor
     term: Tensor
+    numbers: Tensor
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -66,7 +38,7 @@ class Pairs:
 def no_pairs() -> Pairs:
     """Pairs for a task without patches."""
     nothing = torch.zeros(0, dtype=torch.long)
-    return Pairs(nothing, nothing, nothing.view(0, 2), nothing, nothing)
+    return Pairs(nothing, nothing, nothing.view(0, 2), nothing, nothing, nothing)
 
 
 @dataclass(frozen=True)
@@ -87,6 +59,7 @@ class Task:
         patches: which patches.
         pairs: of which pairs.
         seed: of the donors of resample lesions.
+        numbers: [prompt], what each prompt is called in the task that this one was cut from; None if it was not cut.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -102,6 +75,7 @@ class Task:
     patches: tuple[Patch, ...] = ()
     pairs: Pairs = field(default_factory=no_pairs)
     seed: int = 0
+    numbers: Tensor | None = None
 
     @property
     def givers(self) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+import warehouse_effects as effects
 import warehouse_fixture as fixture
 from warehouse_fixture import LAYERS, TERMS, build_warehouse
 
@@ -26,6 +27,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_sound_warehouse_has_no_offending_rows(root: Path) -> None:
     for name, query in named_queries(CHECKS).items():
         assert run_query(root, query.sql).to_pylist() == [], name
+
+
+def test_a_warehouse_in_which_nothing_ran_yet_has_no_offending_rows(tmp_path: Path) -> None:
+    build_catalog(tmp_path)
+    for name, query in named_queries(CHECKS).items():
+        assert run_query(tmp_path, query.sql).num_rows == 0, name
+
+
+def test_steps_of_patches_may_begin_at_either_of_the_first_two_layers(tmp_path: Path) -> None:
+    build_warehouse(tmp_path)
+    _without(
+        _file(tmp_path, "profiles", **DRUGS),
+        "FROM file WHERE NOT (layer = 0 AND technique = 'patches' AND metric LIKE '%step')",
+    )
+    build_catalog(tmp_path)
+    assert run_query(tmp_path, named_queries(CHECKS)["profiles_layers"].sql).num_rows == 0
 
 
 def _file(root: Path, name: str, **keys: str) -> Path:
@@ -204,6 +221,158 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             DRUGS,
             "FROM file WHERE NOT (layer = 1 AND metric = 'silhouette_cosine_step' AND labelling = 'mechanism')",
             [{**DRUGS, "metric": "silhouette_cosine_step", "labelling": "mechanism", "layers": 3, "found": [0, 2]}],
+        ),
+        (
+            "profiles_layers",
+            "profiles",
+            DRUGS,
+            "FROM file WHERE NOT (layer = -1 AND metric = 'silhouette_cosine' AND labelling = 'mechanism')",
+            [
+                {**DRUGS, "metric": "silhouette_cosine", "template_kind": kind, "layers": 3, "found": [0, 1, 2]}
+                for kind in ("asking", "neutral")
+            ],
+        ),
+        (
+            "profiles_layers",
+            "profiles",
+            DRUGS,
+            "FROM file WHERE technique = 'activations' OR layer > 0",
+            [
+                {**DRUGS, "technique": technique, "metric": metric, "layers": 3, "found": [1, 2]}
+                for technique, metric in sorted((of, name) for name, (of, _) in effects.PROFILES.items())
+                if not metric.endswith("_step")
+            ],
+        ),
+        (
+            "lesions_layers",
+            "lesions",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 1 AND part = 'mlp')",
+            [{**DRUGS, "lesion": "identity", "part": "mlp", "layers": 3, "found": [0, 2]}],
+        ),
+        (
+            "lesions_missing",
+            "lesions",
+            DRUGS,
+            """
+            FROM file WHERE NOT (
+                term = 'insulin' AND template = 'ask-mechanism' AND (layer = 1 AND part = 'mlp' OR lesion = 'resample')
+            )
+            """,
+            [
+                {**DRUGS, "lesion": lesion, "part": part, "term": "insulin", "expected": 3, "found": found}
+                for lesion, part, found in (("identity", "mlp", 2), ("resample", "layer", 0))
+            ],
+        ),
+        (
+            "lesions_without_prompts",
+            "prompts",
+            {"concept": "countries"},
+            "SELECT * REPLACE (if(term = 'Japan', NULL, answer) AS answer) FROM file WHERE term <> 'Spain'",
+            [
+                {"model": model, "concept": "countries", "term": term}
+                for model in sorted(LAYERS)
+                for term in ("Japan", "Spain")
+            ],
+        ),
+        (
+            "saliency_without_prompts",
+            "prompts",
+            {"concept": "countries"},
+            "FROM file WHERE term <> 'Spain'",
+            [{"model": model, "concept": "countries", "term": "Spain"} for model in sorted(LAYERS)],
+        ),
+        (
+            "lesions_intact_values",
+            "lesions",
+            DRUGS,
+            """
+            SELECT * REPLACE (
+                intact_logit + (term = 'insulin' AND layer = 2 AND lesion = 'resample')::INTEGER AS intact_logit,
+                intact_correct <> (term = 'aspirin' AND layer = 1) AS intact_correct
+            )
+            FROM file WHERE template = 'ask-specialty'
+            """,
+            [
+                {**DRUGS, "term": "aspirin", "logits": 1, "log_probabilities": 1, "ranks": 2},
+                {**DRUGS, "term": "insulin", "logits": 2, "log_probabilities": 1, "ranks": 1},
+            ],
+        ),
+        (
+            "patches_layers",
+            "patches",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 0 AND position = 'term')",
+            [{**DRUGS, "site": "resid", "position": "term", "layers": 3, "found": [1, 2]}],
+        ),
+        (
+            "patches_missing",
+            "patches",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 0 AND position = 'last' AND site = 'delta' AND term = 'ibuprofen')",
+            [{**DRUGS, "site": "delta", "term": "ibuprofen", "token": 11, "expected": 3, "found": 2}],
+        ),
+        (
+            "patches_unpatched_runs",
+            "patches",
+            DRUGS,
+            "SELECT * REPLACE (ld_clean + (layer = 2 AND term = 'ibuprofen')::INTEGER AS ld_clean) FROM file",
+            [{**DRUGS, "term": "ibuprofen", "corrupting_term": "metformin", "clean": 2, "corrupted": 1}],
+        ),
+        (
+            "patches_of_dropped_pairs",
+            "pair_tokens",
+            DRUGS,
+            """
+            SELECT * REPLACE (if(term = 'ibuprofen', 'answers begin alike', dropped) AS dropped)
+            FROM file WHERE term <> 'oxycodone'
+            """,
+            [
+                {**DRUGS, "term": "ibuprofen", "fault": "answers begin alike", "patches": 9},
+                {**DRUGS, "term": "oxycodone", "fault": "unknown pair", "patches": 9},
+            ],
+        ),
+        (
+            "pair_tokens_missing",
+            "pair_tokens",
+            DRUGS,
+            "FROM file WHERE NOT (template = 'ask-specialty' AND term = 'insulin' AND corrupting_term = 'aspirin')",
+            [{**DRUGS, "template": "ask-specialty", "term": "insulin", "corrupting_term": "aspirin"}],
+        ),
+        (
+            "saliency_layers",
+            "saliency",
+            DRUGS,
+            "FROM file WHERE layer < 2 OR target = 'loss'",
+            [{**DRUGS, "target": "logit_difference", "layers": 3, "found": [0, 1]}],
+        ),
+        (
+            "responses_layers",
+            "responses",
+            DRUGS,
+            "FROM file WHERE layer <> 1",
+            [{**DRUGS, "lesion": "identity", "layers": 3, "found": [0, 2]}],
+        ),
+        (
+            "responses_without_intact",
+            "responses",
+            DRUGS,
+            "FROM file WHERE NOT (lesion = 'none' AND term = 'insulin')",
+            [{**DRUGS, "template": "ask-specialty", "term": "insulin", "fault": "no intact answer"}],
+        ),
+        (
+            "responses_without_intact",
+            "prompts",
+            {"concept": "drugs"},
+            "FROM file WHERE NOT (term = 'insulin' AND template = 'ask-specialty')",
+            [{"model": model, "term": "insulin", "fault": "no prompt"} for model in sorted(LAYERS)],
+        ),
+        (
+            "judgements_without_responses",
+            "responses",
+            DRUGS,
+            "FROM file WHERE NOT (layer = 0 AND term = 'aspirin')",
+            [{**DRUGS, "lesion": "identity", "layer": 0, "term": "aspirin", "repeat": repeat} for repeat in (0, 1)],
         ),
         (
             "profiles_without_labels",

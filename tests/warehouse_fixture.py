@@ -1,18 +1,22 @@
 """A small warehouse with made-up contents, committed through the store, for tests that read by SQL.
 
 Two models (one with a slug that looks like a number), two medical concepts and a control. Vectors are functions of
-their key, so that a test can compute with the same numbers and no file.
+their key, so that a test can compute with the same numbers and no file. What is done to the models is in
+`warehouse_effects`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import warehouse_effects as effects
 from numpy.typing import NDArray
 
+from warehouse.query import run_query
+from warehouse.sql_files import Value, named_queries
 from warehouse.store import Store
 from warehouse.tables import POSITIONS, table
 
@@ -68,6 +72,12 @@ def rows(name: str, values: list[dict[str, Any]], width: int | None = None) -> p
     return pa.Table.from_pylist(values, schema=table(name).schema(width))
 
 
+def named(root: Path, name: str, **parameters: Value) -> list[dict[str, Any]]:
+    """The rows of a named query."""
+    query = named_queries()[name]
+    return run_query(root, query.sql, query.bind(parameters)).to_pylist()
+
+
 def vector(model: str, concept: str, layer: int, position: str, template: str, term: str) -> NDArray[np.float32]:
     """The activation that the warehouse holds under this key, shape (width,)."""
     seed = crc32(f"{model} {concept} {layer} {position} {template} {term}".encode())
@@ -105,7 +115,7 @@ def _write_library(store: Store, concept: str) -> None:
         "concepts",
         [{"title": concept.title(), "role": ROLES[concept], "description": "Made up.", "fingerprint": "library"}],
     )
-    spellings = {term: SPELLED_OUT[term][0] if term in SPELLED_OUT else term for term in TERMS[concept]}
+    spellings = _spellings(concept)
     write(
         "terms",
         [
@@ -116,16 +126,21 @@ def _write_library(store: Store, concept: str) -> None:
     write("labels", list(_labels(concept)))
     prompts = list(_prompts(concept, spellings))
     write("prompts", prompts)
-    write(
-        "pairs",
-        [
-            {key: clean[key] for key in ("template", "term", "labelling", "held_out", "answer")}
-            | {"corrupting_term": other["term"], "corrupting_answer": other["answer"]}
-            for clean in prompts
-            for other in prompts
-            if clean["answer"] and clean["template"] == other["template"] and clean["answer"] != other["answer"]
-        ],
-    )
+    write("pairs", _pairs(prompts))
+
+
+def _pairs(prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {key: clean[key] for key in ("template", "term", "labelling", "held_out", "answer")}
+        | {"corrupting_term": other["term"], "corrupting_answer": other["answer"]}
+        for clean in prompts
+        for other in prompts
+        if clean["answer"] and clean["template"] == other["template"] and clean["answer"] != other["answer"]
+    ]
+
+
+def _spellings(concept: str) -> dict[str, str]:
+    return {term: SPELLED_OUT[term][0] if term in SPELLED_OUT else term for term in TERMS[concept]}
 
 
 def _labels(concept: str) -> Iterator[dict[str, Any]]:
@@ -212,6 +227,7 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
                 "term_tokens": term_tokens(model, term),
                 "term_first": 2,
                 "term_last": 1 + term_tokens(model, term),
+                "term_last_text": term[-2:],
             }
             for template, term in keys
         ],
@@ -251,8 +267,21 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
         ],
     )
     write("profiles", list(_profiles(model, concept)))
+    _write_effects(write, model, concept)
+
+
+def _write_effects(write: Callable[[str, list[dict[str, Any]]], None], model: str, concept: str) -> None:
+    lengths = {term: term_tokens(model, term) for term in TERMS[concept]}
+    prompts = list(_prompts(concept, _spellings(concept)))
+    answered = [(prompt["template"], prompt["term"]) for prompt in prompts if prompt["answer"]]
+    write("pair_tokens", list(effects.pair_tokens(_pairs(prompts), lengths)))
+    if answered:
+        write("lesions", effects.lesions(model, LAYERS[model], answered))
+        write("saliency", effects.saliency(model, LAYERS[model], answered))
     if concept == "drugs":
-        write("patches", list(_patches(model)))
+        write("patches", list(effects.patches(LAYERS[model], lengths)))
+        write("responses", list(effects.responses(LAYERS[model])))
+        write("judgements", list(effects.judgements(LAYERS[model])))
 
 
 def _profiles(model: str, concept: str) -> Iterator[dict[str, Any]]:
@@ -263,6 +292,10 @@ def _profiles(model: str, concept: str) -> Iterator[dict[str, Any]]:
         yield from _profile("silhouette_cosine_step", labelling, "asking", dict(enumerate(steps)))
         # What must not get into results about asking prompts: another kind, with better values.
         yield from _profile("silhouette_cosine", labelling, "neutral", dict.fromkeys(range(-1, LAYERS[model]), 0.9))
+    for metric, (technique, values) in effects.PROFILES.items():
+        if concept == "drugs":
+            by_layer = dict(enumerate(values[: LAYERS[model]]))
+            yield from _profile(metric, "specialty", "asking", by_layer, technique=technique)
     if concept == "age":
         for metric, known in (("r2_ridge", R2), ("local_anisotropy", ANISOTROPY)):
             values = dict(zip(range(-1, LAYERS[model]), known, strict=False))
@@ -271,11 +304,16 @@ def _profiles(model: str, concept: str) -> Iterator[dict[str, Any]]:
 
 
 def _profile(
-    metric: str, labelling: str, kind: str, values: dict[int, float], variant: str = ""
+    metric: str,
+    labelling: str,
+    kind: str,
+    values: dict[int, float],
+    variant: str = "",
+    technique: str = "activations",
 ) -> Iterator[dict[str, Any]]:
     for layer, value in values.items():
         yield {
-            "technique": "activations",
+            "technique": technique,
             "metric": metric,
             "labelling": labelling,
             "template_kind": kind,
@@ -290,20 +328,3 @@ def _profile(
             "null_p": 0.01 if value > 0.08 else 0.5,
             "n": 5,
         }
-
-
-def _patches(model: str) -> Iterator[dict[str, Any]]:
-    for layer in range(LAYERS[model]):
-        for number, term in enumerate(("aspirin", "ibuprofen")):
-            yield {
-                "site": "resid",
-                "position": "last",
-                "layer": layer,
-                "token": 9,
-                "template": "ask-specialty",
-                "term": term,
-                "corrupting_term": "insulin",
-                "ld_clean": 2.0 + number,
-                "ld_corrupted": -1.0,
-                "ld_patched": float(layer) + number,
-            }

@@ -96,7 +96,7 @@ EXTRACTION = (
             count("corrupted_tokens", "Tokens of the corrupted prompt.", "tokens", minimum=1),
             count(
                 "first_difference",
-                "Index of the first token in which the two prompts differ; null where their lengths do.",
+                "Index of the first token in which the two differ; null where lengths differ or nothing does.",
                 "index",
                 nullable=True,
             ),
@@ -118,6 +118,19 @@ EXTRACTION = (
         partitions=("model", "concept"),
         keys=(LAYER, POSITION, *PROMPT_KEYS),
         values=(Column("vector", VECTOR, "The residual stream, before any final norm.", unit="activation"),),
+    ),
+    Table(
+        name="contributions",
+        doc="What attention and MLP each add to the residual stream, at three positions of every prompt; on request.",
+        grain="model x concept x layer x site x position x prompt",
+        partitions=("model", "concept"),
+        keys=(
+            BLOCK,
+            Column("site", TEXT, "Which part of the layer added it.", allowed=("attn_out", "mlp_out")),
+            POSITION,
+            *PROMPT_KEYS,
+        ),
+        values=(Column("vector", VECTOR, "What was added, behind any norm of its own.", unit="activation"),),
     ),
     Table(
         name="lesions",

@@ -123,6 +123,22 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     seed: int = Field(default=0, ge=0, description="Seed of layouts, resamples and permutations.")
     resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind each interval.")
     permutations: int = Field(default=200, ge=1, description="Permutations of the labels behind each null.")
+    lesions: list[str] = Field(
+        default=["identity", "resample"], description="Lesions: KIND or KIND:PART, like identity or mean:mlp."
+    )
+    sites: list[str] = Field(
+        default=["resid", "delta"], description="Patches: SITE or SITE:POSITION, like resid or attn_out:token."
+    )
+    contributions: bool = Field(default=False, description="Keep what attention and MLP add, as vectors.")
+    sample: int = Field(
+        default=160, ge=0, description="Prompts, and pairs, of a concept that are intervened on; 0: all that can be."
+    )
+    answers: int = Field(default=12, ge=0, description="Prompts of a concept that are answered under each lesion.")
+    new_tokens: int = Field(default=16, ge=1, description="Tokens of an answer at most.")
+    judge_repeats: int = Field(default=100, ge=0, description="Answers of a concept that are judged twice.")
+    memory: str | None = Field(
+        default=None, description="What streams may take, like 24GB; by default half of what is free."
+    )
 
 
 def _place(given: Path | None, variable: str, default: Path) -> str:

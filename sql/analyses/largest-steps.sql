@@ -34,19 +34,6 @@ WITH largest AS (
             PARTITION BY model, concept, labelling
             ORDER BY value DESC, layer
         ) = 1
-),
-
-planted AS (
-    SELECT
-        model,
-        concept,
-        labelling,
-        list(layer ORDER BY layer) AS planted_layers
-    FROM plants
-    GROUP BY
-        model,
-        concept,
-        labelling
 )
 
 SELECT
@@ -59,14 +46,14 @@ SELECT
     largest.low,
     largest.high,
     largest.null_p,
-    planted.planted_layers,
-    list_contains(planted.planted_layers, largest.layer) AS is_planted
+    planted_layers.layers AS planted_layers,
+    list_contains(planted_layers.layers, largest.layer) AS is_planted
 FROM largest
-LEFT JOIN planted
+LEFT JOIN planted_layers
     ON
-        largest.model = planted.model
-        AND largest.concept = planted.concept
-        AND largest.labelling = planted.labelling
+        largest.model = planted_layers.model
+        AND largest.concept = planted_layers.concept
+        AND largest.labelling = planted_layers.labelling
 ORDER BY
     largest.model,
     largest.concept,

@@ -13,7 +13,7 @@ WITH found AS (
         model,
         concept,
         position,
-        list(DISTINCT CAST(layer AS BIGINT) ORDER BY CAST(layer AS BIGINT)) AS layers
+        layers_found(layer) AS layers
     FROM activations
     GROUP BY
         model,
@@ -25,12 +25,12 @@ SELECT
     found.model,
     found.concept,
     found.position,
-    models.layers,
+    model_layers.layers,
     found.layers AS found
 FROM found
-LEFT JOIN models
-    ON found.model = models.model
+LEFT JOIN model_layers
+    ON found.model = model_layers.model
 WHERE
-    models.layers IS NULL
-    OR found.layers <> range(-1, models.layers)
+    model_layers.layers IS NULL
+    OR found.layers <> model_layers.with_embeddings
 ORDER BY ALL

@@ -1,4 +1,5 @@
--- Profiles that lack a layer: a number for every layer of the model is a profile, and a step begins at layer 0.
+-- Profiles that lack a layer. Activations are measured at -1 to L-1, effects at 0 to L-1; a step begins a layer later,
+-- or at layer 0 where it is known what the embedding output does (patches at the last token: nothing).
 --
 -- Grain: one row a profile at fault
 -- Table: profiles
@@ -23,7 +24,7 @@ WITH found AS (
         template_kind,
         position,
         variant,
-        list(DISTINCT CAST(layer AS BIGINT) ORDER BY CAST(layer AS BIGINT)) AS layers
+        layers_found(layer) AS layers
     FROM profiles
     GROUP BY
         model,
@@ -45,12 +46,19 @@ SELECT
     found.template_kind,
     found.position,
     found.variant,
-    models.layers,
+    model_layers.layers,
     found.layers AS found
 FROM found
-LEFT JOIN models
-    ON found.model = models.model
+LEFT JOIN model_layers
+    ON found.model = model_layers.model
 WHERE
-    models.layers IS NULL
-    OR found.layers NOT IN (range(-1, models.layers), range(0, models.layers))
+    model_layers.layers IS NULL
+    OR CASE
+        WHEN found.technique = 'activations' AND ends_with(found.metric, '_step')
+            THEN found.layers <> model_layers.blocks
+        WHEN found.technique = 'activations' THEN found.layers <> model_layers.with_embeddings
+        WHEN ends_with(found.metric, '_step')
+            THEN found.layers NOT IN (model_layers.blocks, model_layers.above_first)
+        ELSE found.layers <> model_layers.blocks
+    END
 ORDER BY ALL

@@ -17,7 +17,7 @@ WITH found AS (
         template_kind,
         position,
         variant,
-        list(DISTINCT CAST(layer AS BIGINT) ORDER BY CAST(layer AS BIGINT)) AS layers
+        layers_found(layer) AS layers
     FROM projections
     GROUP BY
         model,
@@ -33,12 +33,12 @@ SELECT
     found.template_kind,
     found.position,
     found.variant,
-    models.layers,
+    model_layers.layers,
     found.layers AS found
 FROM found
-LEFT JOIN models
-    ON found.model = models.model
+LEFT JOIN model_layers
+    ON found.model = model_layers.model
 WHERE
-    models.layers IS NULL
-    OR found.layers <> range(-1, models.layers)
+    model_layers.layers IS NULL
+    OR found.layers <> model_layers.with_embeddings
 ORDER BY ALL

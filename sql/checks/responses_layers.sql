@@ -1,0 +1,37 @@
+-- Answers that lack a lesioned layer of 0 to L-1 of their model.
+--
+-- Grain: one row a model, concept and lesion at fault
+-- Table: responses
+-- Columns:
+--   model: The model's slug.
+--   concept: The concept.
+--   lesion: What took the place of the layer's work.
+--   layers: Decoder layers of the model; null if the model is not recorded.
+--   found: The layers that are there.
+WITH found AS (
+    SELECT
+        model,
+        concept,
+        lesion,
+        layers_found(layer) AS layers
+    FROM responses
+    WHERE lesion <> 'none'
+    GROUP BY
+        model,
+        concept,
+        lesion
+)
+
+SELECT
+    found.model,
+    found.concept,
+    found.lesion,
+    model_layers.layers,
+    found.layers AS found
+FROM found
+LEFT JOIN model_layers
+    ON found.model = model_layers.model
+WHERE
+    model_layers.layers IS NULL
+    OR found.layers <> model_layers.blocks
+ORDER BY ALL
