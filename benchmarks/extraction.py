@@ -24,7 +24,8 @@ from benchmarks.peers import PACKAGES, run_peer
 from extract.batches import make_batches
 from extract.extraction import TOKEN_BUDGETS, activation_rows, extract_activations
 from extract.library import CONCEPTS, load_concept
-from extract.models import LoadedModel, ModelEntry
+from extract.loading import LoadedModel
+from extract.models import ModelEntry
 from extract.prompts import prompts_table
 from extract.tokenization import tokenize
 from warehouse.store import Store

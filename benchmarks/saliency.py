@@ -34,7 +34,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.extraction import build_model
 from benchmarks.paired import paired_seconds, ratio
-from extract.models import LoadedModel, ModelEntry, load_model
+from extract.loading import LoadedModel, load_model
+from extract.models import ModelEntry
 from extract.saliency import extract_saliency
 from extract.tokenization import Tokenized
 from warehouse.tables import table

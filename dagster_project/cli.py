@@ -99,6 +99,20 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of layouts, resamples and permutations.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples behind each interval.")] = 1000,
     permutations: Annotated[int, typer.Option(min=1, help="Permutations of the labels behind each null.")] = 200,
+    lesions: Annotated[
+        str, typer.Option(help="Lesions with commas between: identity, mean, resample; of parts like mean:mlp.")
+    ] = "identity,resample",
+    sites: Annotated[
+        str, typer.Option(help="Patches with commas between: resid, delta, attn_out, mlp_out; resid:term, delta:token.")
+    ] = "resid,delta",
+    contributions: Annotated[bool, typer.Option(help="Keep what attention and MLP add, as vectors.")] = False,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Prompts, and pairs, of a concept that are intervened on; 0: all that can be.")
+    ] = 160,
+    answers: Annotated[int, typer.Option(min=0, help="Prompts of a concept that are answered under each lesion.")] = 12,
+    memory: Annotated[
+        str | None, typer.Option(help="What streams may take, like 24GB. Default: half of what is free.")
+    ] = None,
     umap: Annotated[bool, typer.Option(help="Draw UMAP pictures and measure in UMAP's space.")] = True,
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
     dtype: Annotated[
@@ -112,17 +126,24 @@ def run(
     from dagster_project.instance import cancel_own_runs, open_instance
     from dagster_project.interrupts import interruptible
     from dagster_project.progress import for_console
-    from dagster_project.running import chosen_models, run_models
+    from dagster_project.running import check_interventions, chosen_models, run_models
     from dagster_project.terminal import console
 
     settings = Settings(
-        concepts=[name.strip() for name in only.split(",") if name.strip()] if only is not None else [],
+        concepts=_names(only or ""),
         seed=seed,
         resamples=resamples,
         permutations=permutations,
         device=device,
         dtype=dtype,
+        lesions=_names(lesions),
+        sites=_names(sites),
+        contributions=contributions,
+        sample=sample,
+        answers=answers,
+        memory=memory,
     )
+    check_interventions(settings)
     if only is not None and not settings.concepts:
         raise InputError("--only names no concept: give names with commas between, or leave it out.")
     names = list(places.library(settings.concepts).names)
@@ -247,6 +268,10 @@ def docs() -> None:
 
 
 app.command(cls=SqlCommand)(sql)
+
+
+def _names(written: str) -> list[str]:
+    return [name.strip() for name in written.split(",") if name.strip()]
 
 
 def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":

@@ -5,7 +5,7 @@
 
 import dagster as dg
 
-from dagster_project.defs import analyses, atlas, checks, extraction, jobs, library, sensors
+from dagster_project.defs import analyses, answers, atlas, checks, extraction, jobs, library, sensors
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.progress import LogProgress, Progress
 
@@ -21,6 +21,7 @@ def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = N
         assets=[
             library.library,
             extraction.extraction,
+            answers.judgements,
             analyses.projections,
             analyses.profiles,
             atlas.umap_pictures,

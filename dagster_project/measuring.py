@@ -5,7 +5,7 @@ Belongs here: reading what a table is made from, its fingerprint, and calling wh
 """
 
 from contextlib import AbstractContextManager, ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -13,9 +13,10 @@ import pyarrow as pa
 from dagster_project import fingerprints
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import Landing, upstream
-from dagster_project.progress import Progress
+from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import LoadedModel, ModelEntry, describe, load_model, model_fingerprint, plants_table
+from extract.loading import LoadedModel, describe, load_model
+from extract.models import ModelEntry, model_fingerprint, plants_table
 from warehouse.store import Commit, Store, Writer
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ SWEPT = ("activations", "contributions", "lesions", "patches")
 """The tables that one sweep fills."""
 
 _LIBRARY = ("prompts", "terms", "labels")
+
+
+def _divided(advance: Advance, parts: int, count: int) -> None:
+    advance(count / parts)
 
 
 class Measuring:
@@ -138,7 +143,7 @@ class Measuring:
                     tokenized,
                     pairs,
                     token_budget=self._settings.token_budget,
-                    progress=lambda count, passes=passes: advance(count / passes),
+                    progress=partial(_divided, advance, passes),
                 ):
                     writer.add(rows)
             landing.wrote(writer.commit, forwards=sample.num_rows)

@@ -11,15 +11,17 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import build_defs
+from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from dagster_project.progress import Progress
+from extract.interventions import read_lesions, read_patches, read_size
 from extract.models import ModelEntry, model_fingerprint, resolve
 from warehouse.errors import InputError, VesaliusError
 
-_WITHOUT_UMAP = ["models", "plants", "tokens", "activations", "profiles"]
+_WITHOUT_UMAP = [*EXTRACTED, "judgements", "profiles"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
         if entry.slug not in registry:
             _refuse_taken_slug(warehouse, entry)
     return list(entries)
+
+
+def check_interventions(settings: Settings) -> None:
+    """See that lesions, patches and memory are written as they can be read, before anything is run.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    read_lesions(settings.lesions)
+    read_patches(settings.sites)
+    if settings.memory is not None:
+        read_size(settings.memory)
 
 
 def run_models(

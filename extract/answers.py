@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig
 
 from extract.batches import make_batches
-from extract.models import LoadedModel
+from extract.loading import LoadedModel
 from extract.stack import Stack, positions
 from extract.tokenization import tokenize
 from warehouse.errors import InputError, ModelError

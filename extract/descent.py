@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from extract.backward import backward
 from extract.batches import Batch
 from extract.head import Head
-from extract.models import LoadedModel
+from extract.loading import LoadedModel
 from extract.modules import LayerModules
 from extract.offloading import fetched
 from extract.stack import Call, Recording, Stack, replay

@@ -16,9 +16,9 @@ import torch
 
 from extract.effect_rows import Found, lesion_rows, patch_count, patch_rows
 from extract.interventions import Lesion, Patch
+from extract.loading import LoadedModel
 from extract.machine import Machine
 from extract.memory import Shape, free_memory, halving
-from extract.models import LoadedModel
 from extract.pairing import pair_rows, term_token
 from extract.sweep import SITES, Vectors, sweep
 from extract.task import Pairs, Task, no_pairs

@@ -69,9 +69,8 @@ def read_size(written: str) -> int:
         InputError: it is no size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", written, re.IGNORECASE)
-    size = (
-        0 if found is None else float(found[1]) * (1024 if found[3] else 1000) ** "_kmgt".index(found[2].lower() or "_")
-    )
+    step = 1024 if found and found[3] else 1000
+    size = float(found[1]) * step ** "_kmgt".index(found[2].lower() or "_") if found else 0
     if size < 1:
         raise InputError(f"{written!r} is no amount of memory: write it like 24GB or 512MiB.")
     return int(size)

@@ -1,7 +1,7 @@
 """A loaded model made ready for the sweep: its stack, its head and its parts, each tried out before it is trusted.
 
 What can't be done with a model is found here, at load time, with the reason in words: the sweep then does without
-(`cache`), or refuses what needs it (`parts`). Loading itself is in `models`, the trials are in `windows` and `parts`.
+(`cache`), or refuses what needs it (`parts`). Loading itself is in `loading`, the trials are in `windows` and `parts`.
 """
 
 from dataclasses import dataclass, replace

@@ -15,7 +15,7 @@ from torch import Tensor
 from extract.batches import make_batches
 from extract.descent import Asked, Descent
 from extract.gradients import ABSOLUTE, EFFECT, SQUARED
-from extract.models import LoadedModel
+from extract.loading import LoadedModel
 from extract.modules import LayerModules, layer_modules
 from extract.stack import Stack
 from extract.tokenization import Tokenized

@@ -3,7 +3,7 @@
 `Stack.record` runs the model's forward with every layer by-passed and keeps the arguments that each layer would have
 been given: masks, rotary embeddings and layer kinds come out as the model makes them, for any architecture, with no
 code of ours for one. `replay` then calls a layer with them. What to do between two layers is `sweep`'s affair; loading
-models is that of `models`. The model is never edited: what is replaced for the recording is put back.
+models is that of `loading`. The model is never edited: what is replaced for the recording is put back.
 """
 
 import inspect

@@ -20,7 +20,7 @@ from tiny_models import ARCHITECTURES, CONTEXT, LAYERS
 from transformers import GenerationConfig
 
 from extract.answers import chrf, extract_responses, lesioned, token_agreement
-from extract.models import LoadedModel
+from extract.loading import LoadedModel
 from extract.stack import Stack
 from warehouse.errors import InputError, ModelError, TableError
 from warehouse.store import Store

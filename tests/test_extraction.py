@@ -13,7 +13,8 @@ from tiny_models import ARCHITECTURES, CONTEXT, LAYERS, WIDTH, save_tiny, tiny_m
 
 from extract.batches import make_batches
 from extract.extraction import activation_rows, extract_activations, tokens_table
-from extract.models import LoadedModel, ModelEntry, load_model
+from extract.loading import LoadedModel, load_model
+from extract.models import ModelEntry
 from warehouse.errors import ModelError, TableError
 from warehouse.store import Store
 from warehouse.tables import table

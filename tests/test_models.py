@@ -15,12 +15,10 @@ import torch
 from tiny_models import LAYERS, WIDTH, save_tiny
 from transformers import AutoModelForCausalLM
 
+from extract.loading import LoadedModel, describe, load_model
 from extract.models import (
-    LoadedModel,
     ModelEntry,
     add_model,
-    describe,
-    load_model,
     load_registry,
     model_fingerprint,
     plants_table,

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from extract import descent
 from extract.gradients import matrix_sums, scaled_by
-from extract.models import LoadedModel, ModelEntry
+from extract.loading import LoadedModel
+from extract.models import ModelEntry
 from extract.modules import layer_modules
 from extract.saliency import extract_saliency, saliency_rows
 from extract.stack import Stack

@@ -1,7 +1,10 @@
-"""What is measured on the activations: projections and profiles, a partition a model.
+"""What is concluded from the measurements: projections and profiles, a partition a model.
 
 How it is measured is in `analyses`, which is imported only when there is something to do: it brings compilers along.
 """
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -14,6 +17,9 @@ from dagster_project.landing import RETRIES, Landing, Reports, contract_check, f
 from dagster_project.progress import Progress
 from warehouse.store import Store
 from warehouse.tables import table
+
+if TYPE_CHECKING:
+    from analyses.effects import MeasuredConcept
 
 
 @dg.asset(
@@ -49,7 +55,7 @@ def projections(
     description=table("profiles").doc,
     group_name="analyses",
     kinds={"numpy", "parquet"},
-    deps=["activations", "projections", "prompts", "terms", "labels"],
+    deps=["activations", "lesions", "patches", "saliency", "projections", "prompts", "terms", "labels"],
     partitions_def=MODELS,
     check_specs=[contract_check("profiles")],
     retry_policy=RETRIES,
@@ -60,16 +66,16 @@ def profiles(
     settings: Settings,
     progress: dg.ResourceParam[Progress],
 ) -> Reports:
-    """Measure every concept whose activations or projections changed."""
+    """Measure every concept of which something changed; with others, what is read against controls."""
 
     def fill(landing: Landing) -> None:
         for concept in warehouse.library(settings.concepts).names:
             keys = {"model": context.partition_key, "concept": concept}
-            inputs = _profile_inputs(warehouse.store, settings, **keys)
+            inputs = profile_inputs(warehouse, settings, **keys)
             expected = fingerprints.profiles(inputs, settings.seed, settings.resamples, settings.permutations)
             if not landing.is_current(expected, **keys):
                 drawn = inputs["projections"] is not None
-                rows = _profile(warehouse.store, settings, progress, drawn=drawn, **keys)
+                rows = _profile(warehouse, settings, progress, drawn=drawn, **keys)
                 landing.wrote(warehouse.store.write("profiles", rows, fingerprint=expected, **keys))
 
     with failing_clearly():
@@ -112,8 +118,12 @@ def _project(store: Store, settings: Settings, progress: Progress, model: str, c
         )
 
 
-def _profile_inputs(store: Store, settings: Settings, model: str, concept: str) -> dict[str, str | None]:
-    """The fingerprints of all that profiles are made from; projections count only while they are current."""
+def profile_inputs(warehouse: Warehouse, settings: Settings, model: str, concept: str) -> dict[str, str | None]:
+    """The fingerprints of all that profiles are made from; projections count only while they are current.
+
+    What lesions and gradients do is read against the control concepts, so theirs count too.
+    """
+    store = warehouse.store
     inputs: dict[str, str | None] = {
         name: upstream(store, name, concept=concept) for name in ("prompts", "terms", "labels")
     }
@@ -121,18 +131,32 @@ def _profile_inputs(store: Store, settings: Settings, model: str, concept: str) 
     drawn = projections_fingerprint(store, settings, model, concept)
     current = store.is_current("projections", drawn, model=model, concept=concept)
     inputs["projections"] = drawn if current else None
+    for name in _EFFECTS:
+        for each in [concept, *_controls(warehouse, settings, concept)]:
+            footer = store.footer(name, model=model, concept=each)
+            inputs[f"{name} of {each}"] = footer.fingerprint if footer else None
     return inputs
 
 
+_EFFECTS = ("lesions", "patches", "saliency")
+
+
+def _controls(warehouse: Warehouse, settings: Settings, concept: str) -> list[str]:
+    """The control concepts that a concept is read against: those of the run."""
+    library = warehouse.library(settings.concepts)
+    return [each.name for each in library.concepts if each.role == "control" and each.name != concept]
+
+
 def _profile(
-    store: Store, settings: Settings, progress: Progress, *, drawn: bool, model: str, concept: str
+    warehouse: Warehouse, settings: Settings, progress: Progress, *, drawn: bool, model: str, concept: str
 ) -> pa.Table:
     from analyses.profiles import activation_profiles
     from analyses.projection import DIMENSIONS
 
+    store = warehouse.store
     nothing = table("projections").schema(DIMENSIONS).empty_table()
     with progress.stage(f"{model}, {concept}: profiles", _layers(store, model), "layers") as advance:
-        return activation_profiles(
+        found = activation_profiles(
             store.layers("activations", model=model, concept=concept),
             store.read("prompts", concept=concept),
             store.read("terms", concept=concept),
@@ -142,6 +166,40 @@ def _profile(
             resamples=settings.resamples,
             permutations=settings.permutations,
             progress=lambda _: advance(1),
+        )
+        effects = _effect_profiles(warehouse, settings, model, concept)
+    return pa.concat_tables([found, *effects])
+
+
+def _effect_profiles(warehouse: Warehouse, settings: Settings, model: str, concept: str) -> Iterator[pa.Table]:
+    """Profiles of what lesions, patches and gradients did, as far as they are there."""
+    from analyses.lesion_profiles import lesion_profiles
+    from analyses.patch_profiles import patch_profiles
+    from analyses.saliency_profiles import saliency_profiles
+
+    controls = _controls(warehouse, settings, concept)
+    draws = {"seed": settings.seed, "resamples": settings.resamples}
+    for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
+        own, *others = _measured(warehouse.store, name, model, [concept, *controls])
+        if own is not None:
+            against = [other for other in others if other is not None]
+            yield profiled(own, against, permutations=settings.permutations, **draws)
+    (patched,) = _measured(warehouse.store, "patches", model, [concept])
+    if patched is not None:
+        yield patch_profiles(patched, **draws)
+
+
+def _measured(store: Store, name: str, model: str, concepts: Sequence[str]) -> Iterator["MeasuredConcept | None"]:
+    """What was measured of some concepts; None for one of which nothing was."""
+    from analyses.effects import MeasuredConcept
+
+    for concept in concepts:
+        if store.footer(name, model=model, concept=concept) is None:
+            yield None
+            continue
+        measured = store.read(name, model=model, concept=concept)
+        yield MeasuredConcept(
+            concept, measured, store.read("prompts", concept=concept), store.read("terms", concept=concept)
         )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dagster_project import fingerprints
+from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import RETRIES, failing_clearly, upstream
@@ -19,7 +20,7 @@ from extract.library import Concept
 from warehouse.catalog import build_catalog
 from warehouse.errors import InputError
 from warehouse.store import Store
-from warehouse.tables import TABLES
+from warehouse.tables import STAGES, TABLES
 
 if TYPE_CHECKING:
     import altair as alt
@@ -85,7 +86,7 @@ def umap_pictures(
     description="catalog.duckdb: every table as a view with comments, and the views and macros of sql/views.",
     group_name="atlas",
     kinds={"duckdb", "sql"},
-    deps=["concepts", "terms", "labels", "prompts", "pairs", "models", "plants", "tokens", "activations", "profiles"],
+    deps=[*(entry.name for entry in STAGES["library"]), *EXTRACTED, "projections", "profiles"],
     retry_policy=RETRIES,
 )
 def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:

@@ -1,0 +1,175 @@
+"""Loading: a model and its tokenizer in memory, and its row of the table `models`.
+
+What a model's folder holds, and the registry that names it, are in `models`, which needs no torch; nor does this module
+before a model is really loaded. Nothing here asks a network, runs code that came with weights, or opens a pickle.
+"""
+
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from extract.models import ModelEntry, model_files, model_fingerprint
+from warehouse.errors import ModelError
+from warehouse.tables import table
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DEVICE_MAPS = ("auto", "offload")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory."""
+
+    entry: ModelEntry
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+    @property
+    def device(self) -> "torch.device":
+        """Where inputs go, and where offloaded weights are fetched."""
+        from extract.stack import execution_device
+
+        return execution_device(self.model)
+
+    @property
+    def attention(self) -> str:
+        """What the decoder's attention is really computed with, by transformers' name for it."""
+        return str(_text_config(self.model)._attn_implementation)
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that the model takes at most, if its config says."""
+        longest: int | None = getattr(_text_config(self.model), "max_position_embeddings", None)
+        return longest
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers."""
+        return int(_text_config(self.model).num_hidden_layers)
+
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return int(_text_config(self.model).hidden_size)
+
+
+def _text_config(model: "PreTrainedModel") -> Any:
+    """The part of the config that tells of the decoder, within a multimodal wrapper too."""
+    return model.config.get_text_config(decoder=True)
+
+
+def load_model(
+    entry: ModelEntry,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    device_map: str | None = None,
+    offload_folder: Path | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+) -> LoadedModel:
+    """Load a model and its tokenizer from its folder.
+
+    Args:
+        entry: which one.
+        device: where it runs.
+        dtype: `float32` or `bfloat16`; by default the one that its entry names, or else its config, but float16 becomes
+            bfloat16: residual streams leave its range.
+        device_map: for a model that is bigger than the device. `offload` leaves the layers in memory, or on disk if a
+            folder is given, to be fetched when they are called; all else is on the device. `auto` fills accelerators
+            with what they hold, then the memory, then the disk. By default the whole model is on the device.
+        offload_folder: for weights on disk that can't be read from the model's own files, because loading changes them.
+        max_memory: for `auto`, the most that a device may take, by its number or `cpu`, as accelerate writes it.
+
+    Raises:
+        ModelError: the files are no model that can be loaded; the message holds the loader's own words.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if device_map not in (None, *DEVICE_MAPS):
+        raise ModelError(f"{device_map!r} is no device map. Take one of {', '.join(DEVICE_MAPS)}, or none.")
+    model_files(entry)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(entry.path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(entry.path, **options)
+        if device_map is not None:
+            options |= {"device_map": "auto", "offload_folder": offload_folder, "max_memory": max_memory}
+        if device_map == "offload":
+            options |= {"device_map": _layers_apart(config, device, "disk" if offload_folder else "cpu")}
+        options |= {"attn_implementation": entry.attention, "use_safetensors": True}
+        load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)
+        model = load(dtype=dtype or entry.dtype or ("bfloat16" if _is_half(config) else "auto"))
+        if model.dtype == torch.float16:
+            # Only the weights said so. They are loaded again: a cast would round rotary frequencies too.
+            model = load(dtype="bfloat16")
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
+        raise ModelError(f"{entry.path} can't be loaded: {error}") from error
+    if device_map is None:
+        torch.nn.Module.to(model, device=device)
+    model.train(False)
+    return LoadedModel(entry, model, tokenizer)
+
+
+def _is_half(config: "PretrainedConfig") -> bool:
+    import torch
+
+    return torch.float16 in (config.dtype, config.get_text_config(decoder=True).dtype)
+
+
+def _layers_apart(config: "PretrainedConfig", device: str, apart: str) -> dict[str, str]:
+    """A device map that has the decoder's layers at one place and everything else on the device."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights():
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    count = _text_config(model).num_hidden_layers
+    lists = [child for child in model.get_decoder().children() if isinstance(child, Sized) and len(child) == count]
+    names = [name for name, module in model.named_modules() if any(module is each for each in lists)]
+
+    def holds(name: str) -> bool:
+        """Whether the layers lie within a module: it has no place itself, or accelerate would give it to them too."""
+        return not name or any(f"{layers}.".startswith(f"{name}.") for layers in names)
+
+    modules = [name for name, _ in model.named_modules()]
+    beside = {name: device for name in modules if not holds(name) and holds(name.rpartition(".")[0])}
+    return beside | {f"{name}.{layer}": apart for name in names for layer in range(count)}
+
+
+def describe(loaded: LoadedModel) -> pa.Table:
+    """The row of the table `models`; it landed now."""
+    found = model_fingerprint(loaded.entry)
+    row = {
+        "source": str(loaded.entry.path),
+        "revision": _revision(loaded.entry.path) or found,
+        "architecture": type(loaded.model).__name__,
+        "layers": loaded.layers,
+        "width": loaded.width,
+        "vocabulary": _text_config(loaded.model).vocab_size,
+        "parameters": _parameters(loaded.model),
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "landed_at": datetime.now(UTC),
+        "fingerprint": found,
+    }
+    return pa.Table.from_pylist([row], schema=table("models").schema())
+
+
+def _parameters(model: "PreTrainedModel") -> int:
+    """Weights, tied ones counted once: by name, for two that are offloaded are no longer one object."""
+    weights = model.named_parameters(remove_duplicate=False)
+    return sum(each.numel() for name, each in weights if name not in model.all_tied_weights_keys)
+
+
+def _revision(path: Path) -> str | None:
+    """The commit, if the folder is a snapshot in a hub cache: …/snapshots/<commit>."""
+    return path.name if path.parent.name == "snapshots" else None
