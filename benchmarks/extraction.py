@@ -5,7 +5,6 @@ weights in float32, prompts of the concept library, one thread, processor second
 batches, keep the same three rows of each layer in memory, and write nothing.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -15,55 +14,39 @@ from typing import Any
 sys.path[0] = str(Path(__file__).parents[1])
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.models import SHAPES, Shape, build_model, show
 from benchmarks.paired import paired_seconds, ratio
 from benchmarks.peers import PACKAGES, run_peer
 from extract.batches import make_batches
-from extract.extraction import TOKEN_BUDGETS, activation_rows, extract_activations
+from extract.extraction import TOKEN_BUDGETS, Subject, Wanted, row_counts, run_sweep, split
 from extract.library import CONCEPTS, load_concept
-from extract.loading import LoadedModel
-from extract.models import ModelEntry
+from extract.machine import make_machine
 from extract.prompts import prompts_table
-from extract.tokenization import tokenize
 from warehouse.store import Store
+from warehouse.tables import table
 
-EMBEDDED = Path(__file__).parents[1] / "extract" / "embedded" / "reference"
 ROUNDS = 5
 PROMPTS = 160
 
 
-def build_model(folder: Path) -> LoadedModel:
-    """A Llama of 12 layers and width 768 with random weights, saved with the embedded model's tokenizer."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32_000,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        num_key_value_heads=12,
-        max_position_embeddings=512,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED)
-    tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).train(False)
-    return LoadedModel(ModelEntry("benchmark", folder), model, tokenizer)
-
-
-def measure(folder: Path) -> dict[str, float]:
+def measure(
+    folder: Path, shape: Shape, *, prompts: int = PROMPTS, rounds: int = ROUNDS, peers: tuple[str, ...] = ()
+) -> dict[str, float]:
     """The ratios of ours, of transformers' own way and of each peer."""
-    loaded = build_model(folder / "model")
-    prompts = prompts_table(load_concept(CONCEPTS / "drugs"))
-    chosen = torch.randperm(prompts.num_rows, generator=torch.Generator().manual_seed(0))[:PROMPTS]
-    prompts = prompts.take(chosen.sort().values.numpy())
-    tokenized = tokenize(loaded.tokenizer, prompts)
-    batches = make_batches(tokenized.indices, budget=TOKEN_BUDGETS["cpu"])
-    store = Store(folder / "warehouse")
-    model = loaded.model
+    loaded = build_model(folder / "model", shape)
+    chosen = prompts_table(load_concept(CONCEPTS / "drugs"))
+    rows = torch.randperm(chosen.num_rows, generator=torch.Generator().manual_seed(0))[:prompts]
+    chosen = chosen.take(rows.sort().values.numpy())
+    tokenized = split(loaded, chosen)
+    nothing = table("pair_tokens").schema().empty_table()
+    subject, wanted = Subject(chosen, tokenized, chosen.slice(0, 0), nothing), Wanted(activations=True)
+    # Prompts of one template at a time, as the sweep runs them.
+    templates = chosen["template"].to_pylist()
+    kinds = [sorted(set(templates)).index(template) for template in templates]
+    batches = make_batches(tokenized.indices, budget=TOKEN_BUDGETS["cpu"], kinds=kinds)
+    store, machine = Store(folder / "warehouse"), make_machine(loaded.model, parts=False)
+    model: Any = loaded.model
 
     def bare() -> None:
         with torch.inference_mode():
@@ -85,25 +68,23 @@ def measure(folder: Path) -> dict[str, float]:
         return kept
 
     def ours() -> None:
-        rows = activation_rows(prompts.num_rows, loaded.layers)
+        count = row_counts(subject, wanted, loaded.layers)["activations"]
         with store.writer(
-            "activations", fingerprint="x", rows=rows, width=loaded.width, model="benchmark", concept="drugs"
+            "activations", fingerprint="x", rows=count, width=loaded.width, model="benchmark", concept="drugs"
         ) as writer:
-            for layer in extract_activations(loaded, prompts):
-                writer.add(layer)
+            run_sweep(loaded, machine, subject, wanted, lambda _, layer: writer.add(layer))
 
-    seconds = paired_seconds({"bare": bare, "ours": ours, "output_hidden_states": output_hidden_states}, ROUNDS)
+    seconds = paired_seconds({"bare": bare, "ours": ours, "output_hidden_states": output_hidden_states}, rounds)
     ratios = {name: ratio(seconds, name, "bare") for name in ("ours", "output_hidden_states")}
     term_last = torch.from_numpy(tokenized.table["term_last"].to_numpy().copy())
     request = {
         "model": str(folder / "model"),
-        "rounds": ROUNDS,
-        "batches": [
-            {"tokens": batch.tokens.tolist(), "term_last": term_last[batch.rows].tolist()} for batch in batches
-        ],
+        "rounds": rounds,
+        "bare": [batch.tokens.tolist() for batch in batches],
+        "term_last": [term_last[batch.rows].tolist() for batch in batches],
     }
-    for name in PACKAGES:
-        ratios |= run_peer(name, request)
+    for name in peers:
+        ratios |= run_peer(name, "activations", request).ratios
     return ratios
 
 
@@ -111,12 +92,12 @@ def main() -> None:
     """Print a table, and the ratios as one JSON object in the last line."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        ratios = measure(Path(folder))
-    table = Table("what", "bare forwards", title="All layers' activations at three positions")
-    for name, value in ratios.items():
-        table.add_row(name + (", written to Parquet" if name == "ours" else ", kept in memory"), f"{value:.3f}")
-    Console(file=sys.stderr if not sys.stdout.isatty() else sys.stdout).print(table)
-    print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
+        ratios = measure(Path(folder), SHAPES["L12"], peers=tuple(PACKAGES))
+    rows = {
+        name + (", written to Parquet" if name == "ours" else ", kept in memory"): value
+        for name, value in ratios.items()
+    }
+    show("All layers' activations at three positions", "bare forwards", rows, ratios)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from transformers import GenerationConfig
 
 from extract.batches import make_batches
 from extract.loading import LoadedModel
+from extract.memory import ran_out
 from extract.stack import Stack, positions
 from extract.tokenization import tokenize
 from warehouse.errors import InputError, ModelError
@@ -279,7 +280,9 @@ def _halving(work: Callable[[Sequence[Stream]], list[_T]], streams: Sequence[Str
     """
     try:
         return work(streams)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
         if len(streams) == 1:
             raise ModelError(
                 f"One answer needs more memory than there is ({error}). Ask for shorter answers, or run the model on "

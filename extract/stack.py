@@ -125,6 +125,19 @@ def replay(layer: nn.Module, hidden: Tensor, call: Call) -> Tensor:
     return _hidden(layer(hidden, *call.positional, **call.named))
 
 
+def check_finite(layer: int, hidden: Tensor) -> None:
+    """See that what a layer gives are numbers.
+
+    Raises:
+        ModelError: some of them are not.
+    """
+    if not bool(hidden.isfinite().all()):
+        raise ModelError(
+            f"Layer {layer} gives numbers that are not finite: its weights hold NaN, or the numbers leave the range of "
+            "their type. Check the weights, or run with --dtype float32."
+        )
+
+
 def forward(decoder: nn.Module, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
     """The decoder's own forward, without cache and head: [prompt, token, width], after the final norm.
 

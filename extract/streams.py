@@ -118,9 +118,9 @@ class Streams:
         return self._assembled(self._now.begun_left, self._now.left)
 
     @property
-    def is_finite(self) -> bool:
-        """Whether the intact stream is at its last tokens."""
-        return bool(self._at_end(self._now.left).isfinite().all())
+    def last_tokens(self) -> Tensor:
+        """The intact stream at the last tokens, [prompt, 1, width], after the layer that was run last."""
+        return self._at_end(self._now.left)
 
     def contribution(self, part: str) -> Tensor:
         """What attention or MLP of that layer added, [prompt, token, width]."""

@@ -22,6 +22,7 @@ from extract.offloading import fetched
 from extract.outcomes import Outcome, outcomes
 from extract.parts import Parts
 from extract.shelf import Places, Shelf, choose_donors
+from extract.stack import check_finite
 from extract.streams import Engine, Streams
 from extract.task import Task
 from warehouse.errors import ModelError
@@ -122,11 +123,7 @@ class _Climb:
     def advance(self, layer: int, streams: Streams) -> float:
         """Run a layer on one batch; how much of all work that was."""
         streams.advance(layer)
-        if not streams.is_finite:
-            raise ModelError(
-                f"Layer {layer} gives numbers that are not finite: its weights hold NaN, or the numbers leave "
-                "the range of their type. Check the weights, or run with --dtype float32."
-            )
+        check_finite(layer, streams.last_tokens)
         return streams.work(layer) / self._work
 
     def join(self, layer: int, pool: ThreadPoolExecutor) -> None:

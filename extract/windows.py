@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from extract.memory import ran_out
 from extract.offloading import fetched
-from extract.stack import Call, Recording, Stack, replay
+from extract.stack import Call, Recording, Stack, check_finite, replay
 
 _TIME = {"attention_mask": -2, "position_embeddings": 1, "position_ids": 1, "cache_position": 0}
 """The dimension that counts a layer's own tokens, in the arguments that transformers gives to layers."""
@@ -184,6 +185,9 @@ def why_unsupported(stack: Stack, tokens: Tensor, mask: Tensor, tolerance: float
 
     Returns:
         None if it does, or the reason why windows can't be used.
+
+    Raises:
+        ModelError: a layer gives numbers that are not finite.
     """
     if stack.cache is None:
         return "its layers take no cache"
@@ -197,11 +201,14 @@ def why_unsupported(stack: Stack, tokens: Tensor, mask: Tensor, tolerance: float
         try:
             with fetched(layer):
                 expected = replay(layer, hidden, recording.calls[number])
+                check_finite(number, expected)
                 kept = begun.keys_values(stack, number, hidden[:, :half])
                 later, _ = rest.replay(stack, number, hidden[:, half:], kept)
                 known = everything.keys_values(stack, number, hidden)
                 last, _ = alone.replay(stack, number, hidden.gather(1, places), known)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError) as error:
+            if ran_out(error):
+                raise
             return f"layer {number} can't be run at chosen places ({error})"
         most = tolerance * float(expected.abs().max())
         read = mask[:, half:, None] > 0

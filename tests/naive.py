@@ -1,6 +1,6 @@
 """The slow, obvious way to lesion and patch: one prompt, one whole forward of the model with hooks, at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -36,7 +36,10 @@ def module_of(model: PreTrainedModel, layer: int, part: str) -> nn.Module:
 
 
 def run(
-    model: PreTrainedModel, prompt: list[int], edits: dict[nn.Module, Edit] | None = None, keep: list[nn.Module] = []
+    model: PreTrainedModel,
+    prompt: list[int],
+    edits: dict[nn.Module, Edit] | None = None,
+    keep: Sequence[nn.Module] = (),
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The logits after a prompt, [token of the vocabulary], and what some modules took and returned."""
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}

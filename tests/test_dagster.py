@@ -105,7 +105,8 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
     groups = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
     assert groups == {
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
-        **dict.fromkeys(["models", "plants", "tokens", "activations"], "extraction"),
+        **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
+        **dict.fromkeys(["lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
         **dict.fromkeys(["projections", "profiles"], "analyses"),
         **dict.fromkeys(["umap_pictures", "profile_map", "catalog"], "atlas"),
     }
@@ -115,7 +116,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
 def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
     graph = build_defs().resolve_asset_graph()
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.partitions_def == MODELS}
-    assert partitioned == {*extraction.TABLES, "projections", "profiles", "umap_pictures"}
+    assert partitioned == {*extraction.TABLES, "judgements", "projections", "profiles", "umap_pictures"}
 
 
 def test_every_table_has_a_contract_check_and_the_catalog_the_checks_in_sql() -> None:

@@ -1,26 +1,38 @@
 """Activations in the warehouse's form equal those of one naive forward a prompt."""
 
 import collections
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, CONTEXT, LAYERS, WIDTH, save_tiny, tiny_model, tiny_tokenizer
 
+import extract.windows
 from extract.batches import make_batches
-from extract.extraction import activation_rows, extract_activations, tokens_table
+from extract.extraction import Subject, Wanted, row_counts, run_sweep, split
+from extract.interventions import Lesion, Patch
 from extract.loading import LoadedModel, load_model
+from extract.machine import make_machine
 from extract.models import ModelEntry
-from warehouse.errors import ModelError, TableError
+from extract.pairing import pair_tokens
+from warehouse.errors import ModelError
 from warehouse.store import Store
 from warehouse.tables import table
 
+Rows = dict[str, list[pa.Table]]
+
 TERMS = ("aspirin", "47", "salbutamol", "beta blocker", "X")
 TEMPLATES = {"a": "The doctor gave {} to the patient at noon", "b": "Is {} a drug? It is used for", "c": "Take {} now"}
+
+
+ANSWERS = ("pain relief", "an age", "wheezing", "blood pressure", "letters")
 
 
 def prompts(templates: dict[str, str] = TEMPLATES, terms: tuple[str, ...] = TERMS) -> pa.Table:
@@ -32,7 +44,7 @@ def prompts(templates: dict[str, str] = TEMPLATES, terms: tuple[str, ...] = TERM
             "labelling": "use",
             "held_out": False,
             "text": text.format(term),
-            "answer": "pain relief",
+            "answer": ANSWERS[TERMS.index(term) % len(ANSWERS)] if term in TERMS else "pain relief",
             "term_start": text.index("{}"),
             "term_end": text.index("{}") + len(term),
         }
@@ -45,6 +57,47 @@ def prompts(templates: dict[str, str] = TEMPLATES, terms: tuple[str, ...] = TERM
 def loaded(architecture: str) -> LoadedModel:
     tokenizer = tiny_tokenizer([text.format(term) for text in TEMPLATES.values() for term in TERMS])
     return LoadedModel(ModelEntry("tiny", Path("nowhere")), tiny_model(architecture, len(tokenizer)), tokenizer)
+
+
+READING = Wanted(activations=True)
+EVERYTHING = Wanted(
+    activations=True,
+    contributions=True,
+    lesions=(Lesion("identity"), Lesion("mean", "mlp"), Lesion("resample")),
+    patches=(Patch("resid", "last"), Patch("delta", "token"), Patch("mlp_out", "term")),
+)
+
+
+def subject(found: LoadedModel, asked: pa.Table) -> Subject:
+    """All prompts, each lesioned, and all pairs of terms that can be patched."""
+    tokenized = split(found, asked)
+    rows = [
+        {"template": one["template"], "term": one["term"], "corrupting_term": other["term"], "labelling": "use"}
+        | {"held_out": False, "answer": one["answer"], "corrupting_answer": other["answer"]}
+        for one in asked.to_pylist()
+        for other in asked.to_pylist()
+        if one["template"] == other["template"] and one["term"] != other["term"]
+    ]
+    fates = pair_tokens(pa.Table.from_pylist(rows, schema=table("pairs").schema()), asked, tokenized)
+    return Subject(asked, tokenized, asked, fates.filter(pc.is_null(fates["dropped"])))
+
+
+def swept(found: LoadedModel, asked: pa.Table, wanted: Wanted = READING, **options: Any) -> Rows:
+    """The rows of every table that a sweep fills."""
+    rows: Rows = collections.defaultdict(list)
+    run_sweep(
+        found,
+        make_machine(found.model),
+        subject(found, asked),
+        wanted,
+        lambda name, data: rows[name].append(data),
+        **options,
+    )
+    return rows
+
+
+def tokens_table(found: LoadedModel, asked: pa.Table) -> pa.Table:
+    return split(found, asked).table
 
 
 def naive(found: LoadedModel, text: str, term: str) -> dict[tuple[int, str], np.ndarray]:
@@ -72,9 +125,8 @@ def naive(found: LoadedModel, text: str, term: str) -> dict[tuple[int, str], np.
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_activations_equal_one_naive_forward_a_prompt(architecture: str, budget: int) -> None:
     found, asked = loaded(architecture), prompts()
-    layers = list(extract_activations(found, asked, token_budget=budget))
+    layers = swept(found, asked, token_budget=budget)["activations"]
     assert [data["layer"][0].as_py() for data in layers] == list(range(-1, LAYERS))
-    assert sum(data.num_rows for data in layers) == activation_rows(asked.num_rows, LAYERS)
     expected = {(row["template"], row["term"]): naive(found, row["text"], row["term"]) for row in asked.to_pylist()}
     for data in layers:
         for row in data.to_pylist():
@@ -82,24 +134,71 @@ def test_activations_equal_one_naive_forward_a_prompt(architecture: str, budget:
             np.testing.assert_allclose(row["vector"], wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_the_store_takes_the_rows_as_they_come(tmp_path: Path) -> None:
-    store, keys = Store(tmp_path), {"model": "tiny", "concept": "drugs"}
-    rows = activation_rows(len(TERMS) * len(TEMPLATES), LAYERS)
-    with store.writer("activations", fingerprint="a", rows=rows, width=WIDTH, **keys) as writer:
-        for data in extract_activations(loaded("llama"), prompts()):
-            writer.add(data)
-    assert [layer for layer, _ in store.layers("activations", **keys)] == list(range(-1, LAYERS))
+@pytest.mark.parametrize("wanted", [EVERYTHING, replace(EVERYTHING, activations=False, contributions=False)])
+def test_the_store_takes_the_rows_as_they_come(tmp_path: Path, wanted: Wanted) -> None:
+    store, keys, found = Store(tmp_path), {"model": "tiny", "concept": "drugs"}, loaded("llama")
+    rows = row_counts(subject(found, prompts()), wanted, LAYERS)
+    for name, tables in swept(found, prompts(), wanted).items():
+        with store.writer(name, fingerprint="a", rows=rows[name], width=WIDTH, **keys) as writer:
+            for data in tables:
+                writer.add(data)
+        first = -1 if name == "activations" else 0
+        assert [layer for layer, _ in store.layers(name, **keys)] == list(range(first, LAYERS))
 
 
-def test_weights_that_are_not_finite_are_told_and_nothing_is_committed(tmp_path: Path) -> None:
+def _same(one: Rows, other: Rows) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        left, right = (pa.concat_tables(rows[name]) for rows in (one, other))
+        keys = [(key, "ascending") for key in table(name).key_names]
+        left, right = left.sort_by(keys), right.sort_by(keys)
+        assert left.select(table(name).key_names).equals(right.select(table(name).key_names))
+        for column in table(name).values:
+            pair = [rows[column.name].to_pylist() for rows in (left, right)]
+            np.testing.assert_allclose(*pair, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("memory", [1, 40_000, 200_000])
+def test_whatever_memory_there_is_the_rows_are_the_same(memory: int) -> None:
+    found, asked = loaded("gemma3"), prompts()
+    _same(swept(found, asked, EVERYTHING), swept(found, asked, EVERYTHING, memory=memory))
+
+
+@pytest.mark.parametrize("most", [800, 4000])
+def test_a_sweep_that_runs_out_of_memory_goes_on_with_half_of_it_and_gives_the_same(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, asked = loaded("llama"), prompts()
+    expected = swept(found, asked, EVERYTHING)
+    _refuse_more_than(most, monkeypatch)
+    _same(expected, swept(found, asked, EVERYTHING))
+
+
+def test_one_prompt_that_is_too_much_for_the_memory_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = loaded("llama")
+    _refuse_more_than(10, monkeypatch)
+    with pytest.raises(ModelError, match="Memory ran out with one prompt"):
+        swept(found, prompts(), EVERYTHING)
+
+
+def _refuse_more_than(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every call of a layer that takes more than so many numbers fail as a GPU without memory does."""
+    whole = extract.windows.replay
+
+    def small(layer: torch.nn.Module, hidden: torch.Tensor, call: Any) -> torch.Tensor:
+        if hidden.numel() > numbers:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much.")
+        return whole(layer, hidden, call)
+
+    monkeypatch.setattr(extract.windows, "replay", small)
+
+
+def test_weights_that_are_not_finite_are_named_by_their_layer_and_nothing_is_written() -> None:
     found = loaded("llama")
     with torch.no_grad():
         found.model.model.layers[2].mlp.up_proj.weight[0, 0] = torch.nan
-    store = Store(tmp_path)
-    writing = store.writer("activations", fingerprint="a", width=WIDTH, model="tiny", concept="drugs")
-    with pytest.raises(TableError, match="NaN"), writing as writer:
-        collections.deque(map(writer.add, extract_activations(found, prompts())))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    with pytest.raises(ModelError, match="Layer 2 gives numbers that are not finite"):
+        swept(found, prompts(), EVERYTHING)
 
 
 def test_tokens_tell_where_the_term_lies_and_how_the_answer_begins() -> None:
@@ -137,16 +236,17 @@ def test_a_prompt_longer_than_the_context_is_named() -> None:
         tokens_table(loaded("llama"), prompts(long))
 
 
-def test_progress_counts_every_prompt_at_every_layer() -> None:
-    seen: list[int] = []
-    list(extract_activations(loaded("llama"), prompts(), progress=seen.append))
-    assert sum(seen) == len(TERMS) * len(TEMPLATES) * (LAYERS + 1)
+@pytest.mark.parametrize("memory", [1, None])
+def test_shares_of_the_work_sum_to_all_of_it(memory: int | None) -> None:
+    shares: list[float] = []
+    swept(loaded("llama"), prompts(), EVERYTHING, progress=shares.append, memory=memory)
+    assert sum(shares) == pytest.approx(1)
 
 
 def test_a_tokenizer_without_a_padding_token_will_do(tmp_path: Path) -> None:
     found = load_model(ModelEntry("tiny", save_tiny(tmp_path / "tiny")))
     assert found.tokenizer.pad_token is None
-    assert len(list(extract_activations(found, prompts(), token_budget=64))) == LAYERS + 1
+    assert len(swept(found, prompts(), token_budget=64)["activations"]) == LAYERS + 1
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 200))

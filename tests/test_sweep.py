@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import accelerate
 import pytest
 import torch
 from naive import added, lesioned, module_of, patched, run
@@ -287,3 +289,47 @@ def test_a_donor_is_another_prompt_of_the_template_and_of_the_same_length_if_the
         assert not alike or donor in alike
     assert torch.equal(donors, choose_donors(task))
     assert not torch.equal(donors, choose_donors(replace(task, seed=1)))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt-oss"])
+def test_an_offloaded_model_gives_the_same_and_each_layer_is_fetched_once(
+    architecture: str, place: str, tmp_path: Path
+) -> None:
+    task = replace(TASK, lesions=EVERY_LESION, patches=EVERY_PATCH, reads=True)
+    expected = sweep(make_machine(tiny_model(architecture)), task, budget=40)
+    model = tiny_model(architecture)
+    for layer in model.model.layers:
+        if place == "memory":
+            accelerate.cpu_offload(layer, execution_device=torch.device("cpu"))
+        else:
+            accelerate.disk_offload(layer, str(tmp_path / str(id(layer))), execution_device=torch.device("cpu"))
+    machine = make_machine(model)
+    weight = model.model.layers[1].self_attn.q_proj
+    fetches: list[int] = []
+    own = weight._hf_hook.pre_forward
+    weight._hf_hook.pre_forward = lambda *args, **named: fetches.append(1) or own(*args, **named)
+    found = sweep(machine, task, budget=40, workers=2)
+    assert len(fetches) == 1
+    assert weight.weight.device.type == "meta"
+    for lesion in EVERY_LESION:
+        assert torch.equal(found.lesions[lesion].logit, expected.lesions[lesion].logit)
+    for patch in EVERY_PATCH:
+        assert torch.equal(found.patches[patch].nan_to_num(), expected.patches[patch].nan_to_num())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_in_bfloat16_lesions_and_patches_move_no_more_than_another_batch_moves_the_model(architecture: str) -> None:
+    model = tiny_model(architecture).bfloat16()
+    task = replace(TASK, lesions=SOME_LESIONS, patches=SOME_PATCHES)
+    machine = make_machine(model)
+    whole, alone = (sweep(machine, task, budget=budget) for budget in (10_000, 1))
+    exact = sweep(make_machine(tiny_model(architecture)), task, budget=40)
+    floor = 0.05 * max(float(whole.intact.logit.abs().max()), 1.0)
+    for lesion in SOME_LESIONS:
+        for other in (alone, exact):
+            moved = whole.lesions[lesion].logit - other.lesions[lesion].logit
+            assert float(moved.abs().median()) <= floor
+    for patch in SOME_PATCHES:
+        moved = (whole.patches[patch] - alone.patches[patch]).nan_to_num()
+        assert float(moved.abs().median()) <= floor

@@ -1,11 +1,13 @@
 """The tools that we compare with, each run in an environment of its own, on the same batches of the same model.
 
-`run_peer` makes the environment; the other modules are the programs that run in it and know nothing of this project.
+`run_peer` makes the environment; `works` is what their programs have in common; the other modules are the programs that
+run in it and know nothing of this project.
 """
 
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,29 @@ PACKAGES = {"nnsight": ["nnsight==0.8.1"], "transformer_lens": ["transformer_len
 _TORCH = "torch==2.13.0"
 
 
-def run_peer(name: str, request: dict[str, Any]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Answer:
+    """What a peer's program found.
+
+    Attributes:
+        ratios: times over bare forwards, by name.
+        logits: what it measured, by name, to be compared with ours.
+    """
+
+    ratios: dict[str, float]
+    logits: dict[str, list[list[float]]]
+
+
+def run_peer(name: str, work: str, request: dict[str, Any]) -> Answer:
     """Run a peer's program in its environment, made first if it is not there.
 
     Args:
         name: the peer; its program is the module of that name beside this one.
-        request: what the program reads on standard input: `model` (a folder), `batches`, `rounds`.
+        work: which of its works: `activations`, `lesions` or `patches`.
+        request: what the program reads on standard input: `model` (a folder), `rounds`, and what the work needs.
 
-    Returns:
-        What the program printed as its last line, a JSON object.
+    Raises:
+        RuntimeError: the program failed; the message holds the end of what it said.
     """
     python = BUILD / name / "bin" / "python"
     ready = BUILD / name / ".ready"
@@ -33,8 +49,8 @@ def run_peer(name: str, request: dict[str, Any]) -> dict[str, float]:
         subprocess.run([python, "-m", "pip", "install", "--quiet", _TORCH, *PACKAGES[name]], check=True)
         ready.write_text(wanted)
     program = Path(__file__).with_name(f"{name}.py")
-    done = subprocess.run([python, program], input=json.dumps(request), capture_output=True, text=True, check=False)
+    given = json.dumps(request | {"work": work})
+    done = subprocess.run([python, program], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return Answer(**json.loads(done.stdout.strip().splitlines()[-1]))

@@ -1,51 +1,94 @@
-"""All layers' activations at three positions by nnsight, against a bare forward. Runs in nnsight's environment."""
+"""nnsight's way: activations, lesions and patches by traces of the model. Runs in nnsight's environment."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 # The script's own folder, which comes first, has modules named as the peers: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[2])
 
 from nnsight import LanguageModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from benchmarks.paired import paired_seconds, ratio
+from benchmarks.peers.works import Ways, answer, load, read_request
+
+_SPARED = {"logits_to_keep": 1, "use_cache": False}
 
 
-def main() -> None:
-    """Read the request from standard input, print the ratio."""
-    request = json.load(sys.stdin)
-    torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(request["model"])
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=torch.float32).train(False)
-    batches = [torch.tensor(batch["tokens"]) for batch in request["batches"]]
-    terms = [torch.tensor(batch["term_last"]) for batch in request["batches"]]
-    wrapped = LanguageModel(model, tokenizer=tokenizer)
-    layers = range(model.config.num_hidden_layers)
-    found: dict[int, torch.Tensor] = {}
+def activations(request: dict[str, Any], wrapped: Any, layers: range) -> Ways:
+    """Three rows of every layer, kept in memory."""
+    batches = [torch.tensor(tokens) for tokens in request["bare"]]
+    terms = [torch.tensor(term) for term in request["term_last"]]
 
-    def bare() -> None:
-        with torch.inference_mode():
-            for tokens in batches:
-                model.model(input_ids=tokens, use_cache=False)
-
-    def traced() -> None:
+    def run() -> None:
         for tokens, term in zip(batches, terms, strict=True):
             rows = torch.arange(len(tokens))
-            with torch.inference_mode(), wrapped.trace({"input_ids": tokens}, logits_to_keep=1, use_cache=False):
+            with torch.inference_mode(), wrapped.trace({"input_ids": tokens}, **_SPARED):
                 kept: Any = cast(Any, []).save()
                 for layer in layers:
                     hidden = wrapped.model.layers[layer].output
                     kept.append((hidden[:, -1], hidden[rows, term], hidden[:, 1:].mean(dim=1)))
-            found[0] = kept[-1][0]
+        assert kept[-1][0].shape == (len(batches[-1]), wrapped.config.hidden_size)
 
-    seconds = paired_seconds({"bare": bare, "nnsight": traced}, request["rounds"])
-    assert found[0].shape == (len(batches[-1]), model.config.hidden_size)
-    print(json.dumps({"nnsight": ratio(seconds, "nnsight", "bare")}))
+    return {"nnsight": run}
+
+
+def lesions(request: dict[str, Any], wrapped: Any, layers: range) -> Ways:
+    """A trace for each layer, which is skipped."""
+    tokens, answers = torch.tensor(request["bare"][0]), torch.tensor(request["answers"])[:, None]
+
+    def run() -> Tensor:
+        found = []
+        for layer in layers:
+            with torch.inference_mode(), wrapped.trace({"input_ids": tokens}, **_SPARED):
+                wrapped.model.layers[layer].skip(wrapped.model.layers[layer].input)
+                logits = wrapped.lm_head.output[:, -1].save()
+            found.append(logits.gather(1, answers)[:, 0])
+        return torch.stack(found)
+
+    return {"nnsight": run}
+
+
+def patches(request: dict[str, Any], wrapped: Any, layers: range) -> Ways:
+    """A trace for each cell, with what a trace of the clean prompts has kept."""
+    tokens, answers = torch.tensor(request["bare"][0]), torch.tensor(request["answers"])
+    clean, kept = torch.tensor(request["clean"]), cast(list[Tensor], [])
+
+    def remember() -> None:
+        with torch.inference_mode(), wrapped.trace({"input_ids": clean}, **_SPARED):
+            found: Any = cast(Any, []).save()
+            for layer in layers:
+                found.append(wrapped.model.layers[layer].output)
+        kept[:] = found
+
+    def run(cells: list[tuple[int, int]]) -> Tensor:
+        found = []
+        for layer, token in cells:
+            here = kept[layer][:, token]
+            with torch.inference_mode(), wrapped.trace({"input_ids": tokens}, **_SPARED):
+                wrapped.model.layers[layer].output[:, token] = here
+                logits = wrapped.lm_head.output[:, -1].save()
+            chosen = logits.gather(1, answers)
+            found.append(chosen[:, 0] - chosen[:, 1])
+        return torch.stack(found)
+
+    return {
+        "nnsight:clean": remember,
+        "nnsight:cells": lambda: run(request["cells"]),
+        "nnsight:last": lambda: run(request["last"]),
+    }
+
+
+def main() -> None:
+    """Do what the request asks."""
+    request = read_request()
+    plain = load(request)
+    wrapped = LanguageModel(plain, tokenizer=AutoTokenizer.from_pretrained(request["model"]))
+    work = {"activations": activations, "lesions": lesions, "patches": patches}[request["work"]]
+    answer(request, plain, work(request, wrapped, range(plain.config.num_hidden_layers)))
 
 
 main()
