@@ -1,11 +1,11 @@
 """What patching costs: the clean run's residual stream into the corrupted run, at every layer and token.
 
 `grid` is every layer and token, 12 x 32 patches of each pair; `last` the last token at every layer. The measure is a
-bare forward of the corrupted prompts, without head and cache, 16 pairs of 32 tokens in one batch: the 12-layer Llama of
-the other benchmarks, one thread, processor seconds, workloads in turn. A pair differs in two tokens behind its first 10,
-as pairs of a template do: ours does not compute the patches before, which change nothing, nor what stands before a
-patched token. Each other way runs a forward for each patch; of its grid one token at every layer is measured, as many
-forwards as layers, and counted for all tokens. The logit differences of those patches must be ours.
+bare forward of the corrupted prompts, without head and cache, 16 pairs of 32 tokens in one batch: the 12-layer Llama
+of the other benchmarks, one thread, processor seconds, workloads in turn. Prompts of a pair differ in two tokens behind
+the first 10, as those of a template do: ours computes no patches before these, which change nothing. Each other way
+runs a forward a patch, after one of the clean prompts; measured are as many patches as there are layers, one at each,
+and counted for all tokens. The logit differences of these patches must be ours.
 """
 
 import sys
@@ -33,9 +33,9 @@ PAIRS, TOKENS, TERM = 16, 32, 10
 _GRID, _LAST = Patch("resid", "token"), Patch("resid", "last")
 
 
-def sampled_cells(layers: int, tokens: int, first: int) -> list[tuple[int, int]]:
-    """One token at every layer, spread over those from the first difference on."""
-    return [(layer, first + layer * 7 % (tokens - first)) for layer in range(layers)]
+def sampled_cells(layers: int) -> list[tuple[int, int]]:
+    """A token at every layer: the last one at every other, and tokens from the first difference on between."""
+    return [(layer, TERM + layer * 7 % (TOKENS - TERM) if layer % 2 else TOKENS - 1) for layer in range(layers)]
 
 
 def measure(
@@ -45,11 +45,8 @@ def measure(
     model = build_model(folder, shape).model
     machine = make_machine(model, parts=False)
     clean, corrupted, answers = random_pairs(shape, PAIRS, TOKENS, term=TERM)
-    cells = sampled_cells(shape.layers, TOKENS, TERM)
-    lasts = [(layer, TOKENS - 1) for layer in range(shape.layers)]
-    tasks = {
-        patch: patch_task(clean, corrupted, answers, term=TERM, patches=[patch]) for patch in (_GRID, _LAST)
-    }
+    cells = sampled_cells(shape.layers)
+    tasks = {patch: patch_task(clean, corrupted, answers, term=TERM, patches=[patch]) for patch in (_GRID, _LAST)}
     found: dict[Patch, Tensor] = {}
     theirs: dict[str, Tensor] = {}
     remembered: list[Tensor] = []
@@ -60,15 +57,14 @@ def measure(
     def remember() -> None:
         remembered[:] = naive.remember(model, clean)
 
-    def one_by_one(name: str, where: list[tuple[int, int]]) -> None:
-        theirs[name] = naive.patches(model, corrupted, remembered, answers, where)
+    def one_by_one() -> None:
+        theirs["naive"] = naive.patches(model, corrupted, remembered, answers, cells)
 
     seconds = paired_seconds(
         {
             "bare": lambda: naive.bare(model, corrupted),
             "clean": remember,
-            "cells": lambda: one_by_one("naive:cells", cells),
-            "lasts": lambda: one_by_one("naive:last", lasts),
+            "cells": one_by_one,
             "grid": lambda: ours(_GRID),
             "last": lambda: ours(_LAST),
         },
@@ -81,7 +77,7 @@ def measure(
             "ours": ratio(seconds, "grid", "bare"),
             "naive": ratio(seconds, "cells", "bare", times=TOKENS, plus="clean"),
         },
-        "last": {"ours": ratio(seconds, "last", "bare"), "naive": ratio(seconds, "lasts", "bare", plus="clean")},
+        "last": {"ours": ratio(seconds, "last", "bare"), "naive": ratio(seconds, "cells", "bare", plus="clean")},
     }
     request = {
         "model": str(folder),
@@ -90,7 +86,6 @@ def measure(
         "clean": clean.tolist(),
         "answers": answers.tolist(),
         "cells": cells,
-        "last": lasts,
         "scale": TOKENS,
     }
     for peer in peers:
@@ -99,9 +94,11 @@ def measure(
             way, _, part = name.partition(":")
             ratios[part][way] = value
         theirs |= {name: torch.tensor(differences) for name, differences in answer.logits.items()}
-    at_cells = torch.stack([found[_GRID][layer, :, token] for layer, token in cells])
+    grid, last = found[_GRID], found[_LAST]
+    check_equal("our patches at the last token", last[:, :, 0], grid[:, :, -1])
+    expected = torch.stack([grid[layer, :, token] for layer, token in cells])
     for name, differences in theirs.items():
-        check_equal(name, differences, at_cells if name.endswith(":cells") else found[_LAST][:, :, 0])
+        check_equal(name, differences, expected)
     return ratios
 
 

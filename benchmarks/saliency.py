@@ -10,6 +10,7 @@ effects as well; there is no way to leave them out.
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,8 +20,6 @@ from typing import Any
 
 # The script's own folder, which comes first, has a `statistics` that is not Python's: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[1])
-
-import subprocess
 
 import numpy as np
 import psutil
@@ -32,7 +31,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.extraction import build_model
+from benchmarks.models import build_model
 from benchmarks.paired import paired_seconds, ratio
 from extract.loading import LoadedModel, load_model
 from extract.models import ModelEntry

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
+from dagster_project.cli_verify import verify
 from dagster_project.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
 
@@ -268,6 +269,7 @@ def docs() -> None:
 
 
 app.command(cls=SqlCommand)(sql)
+app.command()(verify)
 
 
 def _names(written: str) -> list[str]:

@@ -46,6 +46,7 @@ class Measuring:
         self._fingerprint = model_fingerprint(self._entry)
         self._lesions = read_lesions(settings.lesions)
         self._patches = read_patches(settings.sites)
+        self._tried: tuple[Machine, bool] | None = None
         self._split: dict[str, Tokenized] = {}
 
     @cached_property
@@ -57,14 +58,6 @@ class Measuring:
             loaded = load_model(self._entry, device=device, dtype=self._settings.dtype)
             advance(1)
         return loaded
-
-    @cached_property
-    def _machine(self) -> "Machine":
-        from extract.machine import make_machine
-
-        parted = any(lesion.part != "layer" for lesion in self._lesions)
-        parted |= any(patch.site in {"attn_out", "mlp_out"} for patch in self._patches)
-        return make_machine(self._loaded.model, parts=parted or self._settings.contributions)
 
     def models(self, landing: Landing) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
@@ -113,9 +106,15 @@ class Measuring:
     def sweep(self, landings: dict[str, Landing]) -> None:
         """Activations, contributions, lesions and patches of every concept: all that is stale, in one sweep."""
         for concept in self._concepts:
-            expected = {name: self._expected(name, concept) for name in landings}
             keys = {"model": self._entry.slug, "concept": concept}
-            stale = [name for name, landing in landings.items() if not landing.is_current(expected[name], **keys)]
+            expected = {name: self._expected(name, concept) for name in landings}
+            if not self._settings.contributions and self._store.footer("contributions", **keys) is None:
+                expected.pop("contributions", None)
+            stale = [
+                name
+                for name, landing in landings.items()
+                if name in expected and not landing.is_current(expected[name], **keys)
+            ]
             if stale:
                 self._sweep(concept, {name: expected[name] for name in stale}, landings)
 
@@ -180,7 +179,7 @@ class Measuring:
 
         subject, wanted = self._subject(concept, expected), self._wanted(expected)
         rows = row_counts(subject, wanted, self._loaded.layers)
-        title = f"{self._entry.slug}, {concept}: {' and '.join(expected)}"
+        title = f"{self._entry.slug}, {concept}: {', '.join(name for name in expected if rows[name]) or 'nothing'}"
         with ExitStack() as closing:
             advance = closing.enter_context(self._progress.stage(title, subject.prompts.num_rows, "prompts"))
             writers: dict[str, Writer] = {
@@ -189,7 +188,7 @@ class Measuring:
             }
             run_sweep(
                 self._loaded,
-                self._machine,
+                self._machine(parts=wanted.needs_parts),
                 subject,
                 wanted,
                 lambda name, found: writers[name].add(found),
@@ -202,12 +201,20 @@ class Measuring:
             forwards = subject.prompts.num_rows if name == next(iter(writers)) else 0
             landings[name].wrote(writer.commit, forwards=forwards)
 
+    def _machine(self, *, parts: bool) -> "Machine":
+        """The model ready to be swept; tried out once, and once more if parts are wanted only later."""
+        if self._tried is None or (parts and not self._tried[1]):
+            from extract.machine import make_machine
+
+            self._tried = make_machine(self._loaded.model, parts=parts), parts
+        return self._tried[0]
+
     def _wanted(self, stale: dict[str, str]) -> "Wanted":
         from extract.extraction import Wanted
 
         return Wanted(
             activations="activations" in stale,
-            contributions="contributions" in stale and self._settings.contributions,
+            contributions="contributions" in stale,
             lesions=self._lesions if "lesions" in stale else (),
             patches=self._patches if "patches" in stale else (),
         )
@@ -254,8 +261,7 @@ class Measuring:
         if name == "activations":
             return fingerprints.activations(self._fingerprint, prompts, settings.dtype)
         if name == "contributions":
-            kept = self._fingerprint if settings.contributions else "none"
-            return fingerprints.contributions(kept, prompts, settings.dtype)
+            return fingerprints.contributions(self._fingerprint, prompts, settings.dtype)
         read = (*_LIBRARY, "pairs") if name in {"patches", "saliency"} else _LIBRARY
         library = {table: upstream(self._store, table, concept=concept) for table in read}
         chosen: dict[str, object] = {"dtype": settings.dtype, "seed": settings.seed, "sample": settings.sample}

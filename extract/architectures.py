@@ -4,13 +4,15 @@ Data, and the one function that makes a model of it. What the engine can do with
 the tests. Models that know something are made in `reference` and `planting`.
 """
 
+from typing import Any
+
 import torch
 import transformers
 from transformers import PreTrainedModel
 
 WIDTH, LAYERS, CONTEXT = 32, 4, 64
 
-_LLAMA_LIKE = {
+_LLAMA_LIKE: dict[str, Any] = {
     "hidden_size": WIDTH,
     "intermediate_size": 48,
     "num_hidden_layers": LAYERS,
@@ -21,10 +23,10 @@ _LLAMA_LIKE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-_SLIDING = {**_LLAMA_LIKE, "head_dim": 8, "sliding_window": 4}
+_SLIDING: dict[str, Any] = {**_LLAMA_LIKE, "head_dim": 8, "sliding_window": 4}
 _EXPERTS = {"num_experts_per_tok": 2}
 
-_CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
+_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", _LLAMA_LIKE),
     "qwen2": ("Qwen2Config", _LLAMA_LIKE),
     "qwen3": ("Qwen3Config", {**_LLAMA_LIKE, "head_dim": 8}),
@@ -70,4 +72,6 @@ def tiny_model(architecture: str, vocabulary: int = 97, layers: int = LAYERS) ->
             vocab_size=vocabulary, **{key: value for key, value in settings.items() if value is not None}
         )
         config.num_hidden_layers = layers
-    return transformers.AutoModelForCausalLM.from_config(config).eval()
+    made: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    made.train(False)
+    return made

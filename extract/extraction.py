@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from extract.effect_rows import Found, lesion_rows, patch_count, patch_rows
-from extract.interventions import Lesion, Patch
+from extract.interventions import Lesion, Patch, needs_parts
 from extract.loading import LoadedModel
 from extract.machine import Machine
 from extract.memory import Shape, free_memory, halving
@@ -57,6 +57,11 @@ class Wanted:
     contributions: bool = False
     lesions: tuple[Lesion, ...] = ()
     patches: tuple[Patch, ...] = ()
+
+    @property
+    def needs_parts(self) -> bool:
+        """Whether attention and MLP have to be told apart."""
+        return self.contributions or needs_parts(self.lesions, self.patches)
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,6 @@ def one_batch(prompts: Sequence[Sequence[int]], side: str) -> Batch:
 
 
 def unpadded(batch: Batch, hidden: Tensor) -> list[Tensor]:
-    """By prompt, in the order in which the prompts were given, [token, width]: of [row, token, width] what is no padding.
-
-    In float32, on the CPU.
-    """
+    """What is no padding of [row, token, width]: by prompt, as they are given, [token, width] in float32 on the CPU."""
     starts, ends = batch.starts.tolist(), (batch.last + 1).tolist()
     return [hidden[row, starts[row] : ends[row]].float().cpu() for row in batch.rows.argsort().tolist()]

@@ -4,7 +4,7 @@ Light on purpose: whether there is anything to do is asked without torch.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from warehouse.errors import InputError
@@ -40,6 +40,12 @@ class Patch:
 
     site: str
     position: str = "last"
+
+
+def needs_parts(lesions: Iterable[Lesion], patches: Iterable[Patch]) -> bool:
+    """Whether attention and MLP have to be told apart for any of them."""
+    of_parts = any(lesion.part != "layer" for lesion in lesions)
+    return of_parts or any(patch.site in {"attn_out", "mlp_out"} for patch in patches)
 
 
 def read_lesions(written: Sequence[str]) -> tuple[Lesion, ...]:

@@ -1,49 +1,31 @@
 """Parity: whether each piece of the engine gives what the model's own forward gives, and how exact that forward is.
 
 Each function tries one piece on a trial and tells how far the two ways are apart, the most that they may be, and where.
-The slow way is the model's own forward with hooks, or plain autograd. Verdicts, words and rows are made of it in
-`verification`; what is tried, and how exact it has to be, is in `trial`.
+The slow way is the model's own forward with hooks; gradients are in `saliency_parity`. Verdicts and rows are made of it
+in `verification`; what is tried, and how well two ways have to agree, is said in `trial`.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from extract.batches import Batch, make_batches
-from extract.descent import Asked, Descent
-from extract.gradients import ABSOLUTE
+from extract.batches import Batch
 from extract.hooked import Edit, Forward, one_batch, unpadded
 from extract.interventions import Lesion, Patch
-from extract.modules import LayerModules, layer_modules
 from extract.offloading import fetched
-from extract.stack import positions, replay
+from extract.stack import replay
 from extract.sweep import sweep
 from extract.task import Pairs, Task
-from extract.trial import Trial
+from extract.trial import Measured, Trial, largest, most, relative
 
 PATCHES = (Patch("resid", "last"), Patch("resid", "term"), Patch("delta", "last"))
 
-_BUDGET = 512
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came of trying one piece.
-
-    Attributes:
-        value: how far the two ways are apart, relative to the largest value.
-        allowed: the most that they may be.
-        where: where they are furthest apart.
-    """
-
-    value: float
-    allowed: float
-    where: str
+BUDGET = 512
+"""Tokens that go through a layer at once."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +45,14 @@ class Floor:
 
 def floor(trial: Trial) -> Floor:
     """Measure it: each prompt alone, against itself among copies, and padded on either side in a batch with others."""
-    activations = logits = difference = 0.0
-    for company in (trial.among_copies, *trial.padded.values()):
-        activations = max(activations, _streams_apart(trial.alone, company).value)
-        logits = max(logits, _relative(company.logits, trial.alone.logits))
-        moved = _differences(trial, company.logits) - _differences(trial, trial.alone.logits)
-        difference = max(difference, float(moved.abs().max()))
-    return Floor(activations, logits, difference)
+    own = trial.alone
+    companies = [trial.among_copies, *trial.padded.values()]
+    moved = [_differences(trial, each.logits) - _differences(trial, own.logits) for each in companies]
+    return Floor(
+        activations=most([_streams_apart(own, each).value for each in companies]),
+        logits=most([relative(each.logits, own.logits) for each in companies]),
+        difference=most([float(each.abs().max()) for each in moved]),
+    )
 
 
 def padding_parity(trial: Trial, side: str) -> Measured:
@@ -102,13 +85,13 @@ def head_parity(trial: Trial, own_floor: Floor) -> Measured:
     last = torch.stack([hidden[-1] for hidden in trial.alone.left[-1]]).to(device, dtype)
     with torch.inference_mode(), trial.machine.head.open():
         found = trial.machine.head.logits(last).float().cpu()
-    value = _relative(found, trial.alone.logits)
+    value = relative(found, trial.alone.logits)
     return Measured(value, trial.allowed(own_floor.logits), "logits after the last token")
 
 
 def lesion_parity(trial: Trial) -> Measured:
-    """The answers' log-probabilities under the identity lesion of each layer: the sweep against a forward with a hook."""
-    effects = sweep(trial.machine, _task(trial, patched=False), budget=_BUDGET, workers=trial.workers)
+    """Log-probabilities of the answers under the identity lesion of each layer: the sweep against hooked forwards."""
+    effects = sweep(trial.machine, _task(trial, patched=False), budget=BUDGET, workers=trial.workers)
     found = effects.lesions[Lesion("identity")].log_probability
 
     def slow(layer: int, side: str) -> Tensor:
@@ -120,7 +103,7 @@ def lesion_parity(trial: Trial) -> Measured:
 
 def patch_parity(trial: Trial) -> Measured:
     """Logit differences of patched prompts, of `PATCHES` at each layer: the sweep against a forward with a hook."""
-    effects = sweep(trial.machine, _task(trial, patched=True), budget=_BUDGET, workers=trial.workers)
+    effects = sweep(trial.machine, _task(trial, patched=True), budget=BUDGET, workers=trial.workers)
 
     def slow(patch: Patch, layer: int, side: str) -> Tensor:
         own = trial.forward(trial.corrupted, side=side, layer=layer, edit=_exchange(trial, patch, layer))
@@ -131,33 +114,6 @@ def patch_parity(trial: Trial) -> Measured:
         for patch in PATCHES
     }
     return _against(trial, pieces, trial.alone.logits)
-
-
-def saliency_parity(trial: Trial) -> Measured:
-    """The mean |g| of every module, of one prompt's loss: the pass down the stack against autograd through the model.
-
-    Raises:
-        RuntimeError: the model's own weights can't be differentiated: they are offloaded, or no real numbers.
-    """
-    named = [layer_modules(layer) for layer in trial.machine.stack.layers]
-    own = _own_gradients(trial, named, trial.prompts[:1])
-    asked = Asked(trial.prompts[:1], torch.tensor(trial.answers[:1]), torch.tensor([-1]))
-    batches = make_batches(asked.indices, budget=_BUDGET)
-    with torch.inference_mode(mode=False):
-        sums = Descent(trial.loaded, trial.machine.stack, named, asked, lambda _: None).run(batches, None)
-    found = [
-        of_layer["loss"][ABSOLUTE, :, 0] / torch.tensor(each.weights)
-        for of_layer, each in zip(sums, named, strict=True)
-    ]
-    moved = 0.0
-    if not trial.is_exact:
-        # The same prompt twice: of each the loss is halved, so that the gradients are those of one.
-        again = _own_gradients(trial, named, trial.prompts[:1] * 2)
-        moved = max(_relative(other, one) for other, one in zip(again, own, strict=True))
-    apart = [_relative(fast, slow) for fast, slow in zip(found, own, strict=True)]
-    worst = _largest(apart)
-    module = named[worst].names[_largest((found[worst] - own[worst]).abs().tolist())]
-    return Measured(apart[worst], trial.allowed(moved), f"layer {worst}, {module}")
 
 
 def greedy_parity(trial: Trial, prompt: int, tokens: int, own_floor: Floor) -> tuple[list[int], bool]:
@@ -205,7 +161,7 @@ def _task(trial: Trial, *, patched: bool) -> Task:
         lesioned=torch.full((len(prompts),), not patched),
     )
     if not patched:
-        return Task(**{**vars(task), "lesions": (Lesion("identity"),)})
+        return replace(task, lesions=(Lesion("identity"),))
     pairs = Pairs(
         clean=numbers,
         corrupted=numbers + count,
@@ -214,7 +170,7 @@ def _task(trial: Trial, *, patched: bool) -> Task:
         term=torch.tensor(trial.term_last),
         numbers=numbers,
     )
-    return Task(**{**vars(task), "patches": PATCHES, "pairs": pairs})
+    return replace(task, patches=PATCHES, pairs=pairs)
 
 
 def _exchange(trial: Trial, patch: Patch, layer: int) -> Edit:
@@ -244,73 +200,24 @@ def _against(trial: Trial, pieces: dict[str, tuple[Tensor, Any]], scale: Tensor)
         pieces: by name the sweep's values, and what computes those of a layer slowly, [prompt], padded on a side.
         scale: values that count for the largest too.
     """
-    largest, worst, moved, where = float(scale.abs().max()), 0.0, 0.0, ""
+    sizes, moved = [float(scale.abs().max())], [0.0]
+    apart: dict[str, float] = {}
     for name, (found, slow) in pieces.items():
         for layer, values in enumerate(found):
             own = slow(layer, "right")
-            largest = max(largest, float(own.abs().max()))
-            apart = float((values - own).abs().max())
-            if not where or not apart <= worst:
-                worst, where = apart, f"{name}, layer {layer}"
+            sizes.append(float(own.abs().max()))
+            apart[f"{name}, layer {layer}"] = float((values - own).abs().max())
             if not trial.is_exact:
-                moved = max(moved, float((slow(layer, "left") - own).abs().max()))
-    return Measured(worst / largest, trial.allowed(moved / largest), where)
-
-
-def _own_gradients(trial: Trial, named: Sequence[LayerModules], prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """By layer, mean |g| of each row of its modules, by autograd through the whole model; one layer's at a time."""
-    layers = trial.machine.stack.layers
-    tokens = torch.tensor(prompts, device=trial.machine.stack.device)
-    found = []
-    with torch.inference_mode(mode=False), torch.enable_grad(), _differentiable(layers):
-        given = {"input_ids": tokens, "position_ids": positions(tokens, None), "use_cache": False}
-        logits = trial.loaded.model(**given).logits[:, -1].float()
-        loss = -logits.log_softmax(dim=-1)[:, trial.answers[0]].mean()
-        for layer, each in zip(layers, named, strict=True):
-            weights = dict(layer.named_parameters())
-            of_weights = torch.autograd.grad(loss, list(weights.values()), retain_graph=True, allow_unused=True)
-            gradients = dict(zip(weights, of_weights, strict=True))
-            sums = torch.zeros(len(each.names), dtype=torch.float64)
-            for owner in each.owners:
-                for name, rows in owner.rows.items():
-                    gradient = gradients[f"{owner.path}.{name}".lstrip(".")]
-                    if gradient is not None:
-                        pieces = gradient if len(rows) > 1 else [gradient]
-                        for row, piece in zip(rows, pieces, strict=True):
-                            sums[row] += float(piece.double().abs().sum())
-            found.append(sums / torch.tensor(each.weights))
-    return found
-
-
-@contextmanager
-def _differentiable(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Within the block all weights of the layers ask for gradients, if they did not."""
-    frozen = [weights for layer in layers for weights in layer.parameters() if not weights.requires_grad]
-    try:
-        for weights in frozen:
-            weights.requires_grad_()
-        yield
-    finally:
-        for weights in frozen:
-            weights.requires_grad_(False)
+                moved.append(float((slow(layer, "left") - own).abs().max()))
+    where = largest([*apart.values()])
+    return Measured(most([*apart.values()]) / most(sizes), trial.allowed(most(moved) / most(sizes)), [*apart][where])
 
 
 def _streams_apart(one: Forward, other: Forward, allowed: float = 0.0) -> Measured:
     """How far what the layers returned is apart, relative to the largest value of the layer."""
-    apart = [_relative(torch.cat(theirs), torch.cat(ours)) for ours, theirs in zip(one.left, other.left, strict=True)]
-    worst = _largest(apart)
+    apart = [relative(torch.cat(theirs), torch.cat(ours)) for ours, theirs in zip(one.left, other.left, strict=True)]
+    worst = largest(apart)
     return Measured(apart[worst], allowed, f"layer {worst}")
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    largest = float(expected.abs().max())
-    apart = float((found - expected).abs().max())
-    return apart / largest if largest else apart
-
-
-def _largest(values: Sequence[float]) -> int:
-    """Where the largest stands; a NaN is larger than all."""
-    return max(range(len(values)), key=lambda place: (values[place] != values[place], values[place]))
 
 
 def _log_probabilities(trial: Trial, logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from extract.interventions import Lesion, Patch
+from extract.interventions import Lesion, Patch, needs_parts
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,4 @@ class Task:
     @property
     def needs_parts(self) -> bool:
         """Whether attention and MLP have to be told apart."""
-        return (
-            self.contributions
-            or any(lesion.part != "layer" for lesion in self.lesions)
-            or any(patch.site in {"attn_out", "mlp_out"} for patch in self.patches)
-        )
+        return self.contributions or needs_parts(self.lesions, self.patches)

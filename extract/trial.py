@@ -1,8 +1,8 @@
 """A model and the few prompts that it is tried on, in the company of others and alone: what `parity` measures with.
 
-Belongs here: prompts, pairs made of them, the model's own forwards of them, and how exact two ways of computing a number
-have to agree. In float32 that is by 1e-5 of the largest. In another type the model gives other numbers in other company,
-and that is the yardstick: its own floor.
+Belongs here: prompts, pairs made of them, the model's own forwards of them, and how well two ways of computing a number
+have to agree. In float32 that is to 1e-5 of the largest. In another type the model gives other numbers in other
+company, and that is the yardstick: its own floor.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from extract.hooked import Edit, Forward, hooked
 from extract.loading import LoadedModel
@@ -21,7 +22,26 @@ EXACT = 1e-5
 _MARGIN = 2
 """By how much more than its floor a model may seem to differ: both are the largest of a few draws of one noise."""
 
-_COPIES = 3
+_COPIES = 16
+
+
+class Incomparable(Exception):  # noqa: N818 - nothing went wrong
+    """The slow way can't be gone with this model; the message says why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of trying one piece.
+
+    Attributes:
+        value: how far the two ways are apart, relative to the largest value.
+        allowed: the most that they may be.
+        where: where they are furthest apart.
+    """
+
+    value: float
+    allowed: float
+    where: str
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,23 @@ def plain_trial(loaded: LoadedModel, machine: Machine, workers: int = 1) -> Tria
     prompts = [row[:length] for row, length in zip(tokens.tolist(), mask.sum(dim=1).tolist(), strict=True)]
     places = [len(prompt) // 2 for prompt in prompts]
     return Trial(loaded, machine, prompts, places, places, [prompt[0] for prompt in prompts], workers)
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The most by which values differ from what is expected, in parts of the largest of these; NaN if one is none."""
+    size = float(expected.abs().max())
+    apart = float((found - expected).abs().max())
+    return apart / size if size else apart
+
+
+def largest(values: Sequence[float]) -> int:
+    """Where the largest stands; a NaN is larger than all."""
+    return max(range(len(values)), key=lambda place: (values[place] != values[place], values[place]))
+
+
+def most(values: Sequence[float]) -> float:
+    """The largest value, which is NaN if one is."""
+    return values[largest(values)]
 
 
 def _joined(forwards: Sequence[Forward]) -> Forward:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 from tiny_library import write_concept, write_library
-from tiny_models import save_tiny
+from tiny_models import LAYERS, save_tiny
 from typer.testing import CliRunner, Result
 
 from dagster_project import terminal
@@ -114,7 +114,7 @@ def test_a_folder_that_nobody_has_seen_runs_and_is_summed_up(world: Path) -> Non
     said = (world / "run.txt").read_text()
     assert "tiny-qwen" in said
     assert "silhouette" in said
-    assert "48 prompts went through a model" in said
+    assert f"{24 + 24 + 16 + 12 * (LAYERS + 1)} prompts went through a model" in said
     for place in ("charts/profile-map.html", "catalog.duckdb"):
         assert str(world / "warehouse" / place) in said
         assert (world / "warehouse" / place).is_file()
@@ -147,7 +147,7 @@ def test_the_command_in_its_own_process_shows_how_far_it_is_and_keeps_dagster_qu
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "tiny-qwen, numbers: forwards: 24 prompts" in done.stderr
+    assert "tiny-qwen, numbers: activations: 24 prompts" in done.stderr
     assert "tiny-qwen, numbers: UMAP: 5 layers" in done.stderr
     assert "STEP_START" not in done.stderr
     assert "Loading weights" not in done.stderr
@@ -266,9 +266,9 @@ def test_a_broken_concept_leaves_what_landed_before(world: Path, elsewhere: Path
 
 
 def test_a_term_that_the_tokenizer_makes_empty(elsewhere: Path, world: Path) -> None:
-    from dagster_project.defs import extraction
+    from dagster_project import measuring
 
-    right = extraction.load_model
+    right = measuring.load_model
 
     def deaf(*given: object, **more: object) -> object:
         loaded = right(*given, **more)  # type: ignore[arg-type]
@@ -276,7 +276,7 @@ def test_a_term_that_the_tokenizer_makes_empty(elsewhere: Path, world: Path) -> 
         return loaded
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "load_model", deaf)
+        patch.setattr(measuring, "load_model", deaf)
         said = mistake(CliRunner().invoke(app, ["run", "--model", str(world / "Tiny Qwen"), *FEW]))
     assert "makes nothing of the term 'pea'" in said
     assert not (elsewhere / "warehouse" / "tokens" / "model=tiny-qwen" / "concept=colours" / "part-0.parquet").exists()

@@ -15,7 +15,7 @@ from tiny_library import write_library
 from tiny_models import LAYERS, save_tiny
 
 import extract.extraction
-from dagster_project import fingerprints
+from dagster_project import fingerprints, measuring
 from dagster_project.definitions import build_defs
 from dagster_project.defs import extraction, library, sensors
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
@@ -27,11 +27,15 @@ from dagster_project.progress import LineProgress
 from dagster_project.running import Outcome, chosen_models, own_error, run_models
 from dagster_project.summary import summarize
 from extract.models import add_model
+from extract.tokenization import Tokenized
 from warehouse.errors import InputError, ModelError, StoreError, TableError, TransientError
 from warehouse.tables import table
 
 TINY = Settings(resamples=20, permutations=20)
 PROMPTS = {"colours": 24, "numbers": 24}
+ASKED, ANSWERED = 16, 12
+FORWARDS = {"colours": 24 + ASKED + ANSWERED * (LAYERS + 1), "numbers": 24}
+"""Prompts that go through the model: all in the sweep, those that ask once more for gradients, some for answers."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -122,7 +126,7 @@ def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
 def test_every_table_has_a_contract_check_and_the_catalog_the_checks_in_sql() -> None:
     graph = build_defs().resolve_asset_graph()
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
-    tables = [*library.TABLES, *extraction.TABLES, "projections", "profiles"]
+    tables = [*library.TABLES, *extraction.TABLES, "judgements", "projections", "profiles"]
     assert {asset for asset, name in checks if name == CONTRACT} == set(tables)
     assert ("catalog", "tokens_missing") in checks
 
@@ -175,13 +179,13 @@ def test_a_run_reports_rows_bytes_time_forwards_and_columns(places: Warehouse, i
 def test_a_second_run_loads_no_model_and_passes_no_prompt(
     run: Callable[..., Outcome], places: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run().forwards == sum(PROMPTS.values())
+    assert run().forwards == sum(FORWARDS.values())
     before = files(places)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("there is nothing to do")
 
-    monkeypatch.setattr(extraction, "load_model", never)
+    monkeypatch.setattr(measuring, "load_model", never)
     monkeypatch.setattr("analyses.profiles.activation_profiles", never)
     assert run() == Outcome(forwards=0, files_written=0, failed_checks=())
     assert files(places) == before
@@ -192,9 +196,11 @@ def test_another_version_of_one_concept_costs_its_prompts_alone(run: Callable[..
     before = files(places)
     terms = Path(places.concepts) / "colours" / "terms.csv"
     terms.write_text(terms.read_text() + "ruby,red,a picture book\n")
-    assert run().forwards == PROMPTS["colours"] + 3
+    assert run().forwards == FORWARDS["colours"] + 3 + 2
     changed = {path for path, time in files(places).items() if before[path] != time}
-    assert changed == {path for path in before if "concept=colours" in path}
+    # A control: what is read against it is read again.
+    against = {path for path in before if "profiles" in path}
+    assert changed == {path for path in before if "concept=colours" in path} | against
 
 
 def test_other_weights_mean_other_activations_but_the_same_library(
@@ -204,7 +210,7 @@ def test_other_weights_mean_other_activations_but_the_same_library(
     other = save_tiny(tmp_path / "tiny", "llama")
     Path(places.models).write_text(f'[models.tiny]\npath = "{other}"\n')
     before = files(places)
-    assert run().forwards == sum(PROMPTS.values())
+    assert run().forwards == sum(FORWARDS.values())
     kept = {path for path, time in files(places).items() if before[path] == time}
     assert {Path(path).relative_to(places.root).parts[0] for path in kept} == {*library.TABLES, "plants"}
 
@@ -225,6 +231,32 @@ def test_a_model_that_only_moved_keeps_the_time_at_which_it_landed(
     row = places.store.read("models", model="tiny")
     assert row["source"].to_pylist() == [str(real)]
     assert row["landed_at"].equals(landed)
+
+
+def test_contributions_are_kept_on_request_and_left_alone_by_runs_that_do_not_ask(
+    run: Callable[..., Outcome], places: Warehouse
+) -> None:
+    run()
+    assert not places.store.partitions("contributions")
+    run(TINY.model_copy(update={"contributions": True}))
+    found = places.store.read("contributions", model="tiny", concept="numbers")
+    assert found.num_rows == PROMPTS["numbers"] * 3 * 2 * LAYERS
+    assert run() == Outcome(forwards=0, files_written=0, failed_checks=())
+    assert places.store.read("contributions", model="tiny", concept="numbers").equals(found)
+
+
+def test_another_choice_of_lesions_costs_a_sweep_of_the_sample_alone(
+    run: Callable[..., Outcome], places: Warehouse
+) -> None:
+    run()
+    before = files(places)
+    run(TINY.model_copy(update={"lesions": ["mean:mlp", "identity"], "sites": ["attn_out:term", "resid:token"]}))
+    changed = {
+        Path(path).relative_to(places.root).parts[0] for path, time in files(places).items() if before[path] != time
+    }
+    assert changed == {"lesions", "patches", "profiles"}
+    lesions = places.store.read("lesions", model="tiny", concept="colours")
+    assert set(lesions["part"].to_pylist()) == {"layer", "mlp"}
 
 
 def test_a_run_can_be_narrowed_to_a_concept(run: Callable[..., Outcome], places: Warehouse) -> None:
@@ -273,13 +305,13 @@ def test_rows_that_break_the_contract_are_not_committed_and_the_check_says_so(
     places: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert execute(places, instance, LIBRARY).success
-    right = extract.extraction.tokens_table
+    right = extract.extraction.split
 
-    def twice(*given: object) -> pa.Table:
-        rows = right(*given)
-        return pa.concat_tables([rows, rows])
+    def twice(*given: Any) -> Tokenized:
+        found = right(*given)
+        return Tokenized(found.indices, pa.concat_tables([found.table, found.table]))
 
-    monkeypatch.setattr(extract.extraction, "tokens_table", twice)
+    monkeypatch.setattr(extract.extraction, "split", twice)
     result = execute(places, instance, MEASURE, *extraction.TABLES)
     assert not result.success
     assert places.store.partitions("models")
@@ -309,7 +341,7 @@ def test_only_transient_errors_are_tried_again(
     places: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, error: Exception, calls: int
 ) -> None:
     assert execute(places, instance, LIBRARY).success
-    right, seen = extraction.load_model, []
+    right, seen = measuring.load_model, []
 
     def load(*given: Any, **more: Any) -> Any:
         seen.append(given)
@@ -317,7 +349,7 @@ def test_only_transient_errors_are_tried_again(
             raise error
         return right(*given, **more)
 
-    monkeypatch.setattr(extraction, "load_model", load)
+    monkeypatch.setattr(measuring, "load_model", load)
     assert execute(places, instance, MEASURE, *extraction.TABLES).success == (calls == 2)
     assert len(seen) == calls
 
@@ -393,15 +425,17 @@ from dagster_project.instance import open_instance
 from dagster_project.progress import LineProgress
 from dagster_project.running import chosen_models, run_models
 
-right = extract.extraction.extract_activations
+right = extract.extraction.run_sweep
 
-def until_the_second_concept(loaded, prompts, **more):
-    for layer, rows in enumerate(right(loaded, prompts, **more)):
-        yield rows
-        if layer == 1 and "counted" in prompts["text"][0].as_py():
+def until_the_second_concept(loaded, machine, subject, wanted, write, **more):
+    def killing(name, rows):
+        write(name, rows)
+        if rows["layer"][0].as_py() == 1 and "counted" in subject.prompts["text"][0].as_py():
             os.kill(os.getpid(), signal.SIGKILL)
 
-extract.extraction.extract_activations = until_the_second_concept
+    right(loaded, machine, subject, wanted, killing, **more)
+
+extract.extraction.run_sweep = until_the_second_concept
 root, concepts, models = sys.argv[1:]
 places = Warehouse(root=root, concepts=concepts, models=models)
 with open_instance() as instance:
@@ -432,7 +466,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
             record.asset_materialization
             for record in instance.fetch_materializations(dg.AssetKey("activations"), limit=5).records
         ]
-    assert outcome.forwards == PROMPTS["numbers"]
+    assert outcome.forwards == sum(FORWARDS.values()) - PROMPTS["colours"]
     assert landed.metadata["files_current"].value == 1
     assert first.stat().st_mtime_ns == before
     assert not list(Path(places.root).rglob("*.tmp"))

@@ -78,7 +78,6 @@ def patches(request: dict[str, Any], wrapped: Any, layers: range) -> Ways:
     return {
         "nnsight:clean": remember,
         "nnsight:cells": lambda: run(request["cells"]),
-        "nnsight:last": lambda: run(request["last"]),
     }
 
 

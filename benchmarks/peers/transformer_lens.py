@@ -48,10 +48,10 @@ def lesions(request: dict[str, Any], bridge: Any, layers: range) -> Ways:
     def hooked() -> Tensor:
         found, kept = [], {}
 
-        def keep(hidden: Tensor, hook: Any) -> None:  # noqa: ARG001
+        def keep(hidden: Tensor, hook: Any) -> None:
             kept["entered"] = hidden
 
-        def put(hidden: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
+        def put(hidden: Tensor, hook: Any) -> Tensor:
             return kept["entered"]
 
         for layer in layers:
@@ -96,7 +96,7 @@ def patches(request: dict[str, Any], bridge: Any, layers: range) -> Ways:
         for layer, token in cells:
             here = caches["clean"][_after(layer)][:, token]
 
-            def put(hidden: Tensor, hook: Any, here: Tensor = here, token: int = token) -> Tensor:  # noqa: ARG001
+            def put(hidden: Tensor, hook: Any, here: Tensor = here, token: int = token) -> Tensor:
                 hidden[:, token] = here
                 return hidden
 
@@ -116,10 +116,8 @@ def patches(request: dict[str, Any], bridge: Any, layers: range) -> Ways:
     return {
         "transformer_lens:clean": remember,
         "transformer_lens:cells": lambda: hooked(request["cells"]),
-        "transformer_lens:last": lambda: hooked(request["last"]),
         "transformer_lens_restarted:clean": remember_both,
         "transformer_lens_restarted:cells": lambda: restarted(request["cells"]),
-        "transformer_lens_restarted:last": lambda: restarted(request["last"]),
     }
 
 

@@ -15,7 +15,7 @@ from benchmarks.paired import paired_seconds, ratio
 
 Ways = dict[str, Callable[[], Any]]
 """By name, ways to do a work. Those of `lesions` give logits [layer, prompt]; those of `patches` give what is needed of
-the clean prompts for `NAME:clean`, and logit differences [cell, pair] for `NAME:cells` and `NAME:last`."""
+the clean prompts for `NAME:clean`, and logit differences [cell, pair] for `NAME:cells`."""
 
 
 def read_request() -> dict[str, Any]:
@@ -34,8 +34,8 @@ def answer(request: Mapping[str, Any], plain: Any, ways: Ways) -> None:
     """Time the ways in turn with bare forwards, and print ratios and logits as one JSON object.
 
     Args:
-        request: `rounds`; `bare`, the batches of tokens that a bare forward runs; for patches `scale`, by how much the
-            sampled cells count.
+        request: `rounds`; `bare`, the batches of tokens that a bare forward runs; for patches `scale`, how often the
+            sampled cells, one at each layer, count in the whole grid.
         plain: the model, with nothing of the peer in it.
         ways: what to time.
     """
@@ -61,8 +61,7 @@ def answer(request: Mapping[str, Any], plain: Any, ways: Ways) -> None:
         way, _, part = name.partition(":")
         if part == "cells":
             ratios[f"{way}:grid"] = ratio(seconds, name, "bare", times=request["scale"], plus=f"{way}:clean")
-        elif part == "last":
-            ratios[name] = ratio(seconds, name, "bare", plus=f"{way}:clean")
+            ratios[f"{way}:last"] = ratio(seconds, name, "bare", plus=f"{way}:clean")
         elif part != "clean":
             ratios[name] = ratio(seconds, name, "bare")
     logits = {name: values.tolist() for name, values in found.items() if isinstance(values, torch.Tensor)}

@@ -1,0 +1,87 @@
+"""Parity of gradients: the pass down the stack against autograd through the whole model, for one prompt's loss.
+
+The slow way keeps the graph of the whole model and takes one layer's gradients at a time, as they are. The other pieces
+of the engine are in `parity`, the pass itself in `descent`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from extract.batches import make_batches
+from extract.descent import Asked, Descent
+from extract.gradients import ABSOLUTE
+from extract.modules import LayerModules, layer_modules
+from extract.parity import BUDGET
+from extract.stack import positions
+from extract.trial import Incomparable, Measured, Trial, largest, most, relative
+
+
+def saliency_parity(trial: Trial) -> Measured:
+    """The mean |g| of every module, of one prompt's loss: the pass down the stack against autograd through the model.
+
+    Raises:
+        Incomparable: autograd refuses: weights are offloaded, or no real numbers.
+    """
+    named = [layer_modules(layer) for layer in trial.machine.stack.layers]
+    try:
+        own = _own_gradients(trial, named, trial.prompts[:1])
+    except (RuntimeError, NotImplementedError) as error:
+        raise Incomparable(str(error)) from error
+    asked = Asked(trial.prompts[:1], torch.tensor(trial.answers[:1]), torch.tensor([-1]))
+    batches = make_batches(asked.indices, budget=BUDGET)
+    with torch.inference_mode(mode=False):
+        sums = Descent(trial.loaded, trial.machine.stack, named, asked, lambda _: None).run(batches, None)
+    found = [
+        of_layer["loss"][ABSOLUTE, :, 0] / torch.tensor(each.weights)
+        for of_layer, each in zip(sums, named, strict=True)
+    ]
+    moved = [0.0]
+    if not trial.is_exact:
+        # The same prompt twice, and the mean of both losses: the gradients would be the same if numbers were exact.
+        again = _own_gradients(trial, named, trial.prompts[:1] * 2)
+        moved = [relative(other, one) for other, one in zip(again, own, strict=True)]
+    apart = [relative(fast, slow) for fast, slow in zip(found, own, strict=True)]
+    worst = largest(apart)
+    module = named[worst].names[largest((found[worst] - own[worst]).abs().tolist())]
+    return Measured(apart[worst], trial.allowed(most(moved)), f"layer {worst}, {module}")
+
+
+def _own_gradients(trial: Trial, named: Sequence[LayerModules], prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """By layer, mean |g| of each row of its modules, by autograd through the whole model; one layer's at a time."""
+    layers = trial.machine.stack.layers
+    tokens = torch.tensor(prompts, device=trial.machine.stack.device)
+    found = []
+    with torch.inference_mode(mode=False), torch.enable_grad(), _differentiable(layers):
+        given = {"input_ids": tokens, "position_ids": positions(tokens, None), "use_cache": False}
+        logits = trial.loaded.model(**given).logits[:, -1].float()
+        loss = -logits.log_softmax(dim=-1)[:, trial.answers[0]].mean()
+        for layer, each in zip(layers, named, strict=True):
+            weights = dict(layer.named_parameters())
+            of_weights = torch.autograd.grad(loss, list(weights.values()), retain_graph=True, allow_unused=True)
+            gradients = dict(zip(weights, of_weights, strict=True))
+            sums = torch.zeros(len(each.names), dtype=torch.float64)
+            for owner in each.owners:
+                for name, rows in owner.rows.items():
+                    gradient = gradients[f"{owner.path}.{name}".lstrip(".")]
+                    if gradient is not None:
+                        pieces = gradient if len(rows) > 1 else [gradient]
+                        for row, piece in zip(rows, pieces, strict=True):
+                            sums[row] += float(piece.double().abs().sum())
+            found.append(sums / torch.tensor(each.weights))
+    return found
+
+
+@contextmanager
+def _differentiable(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block all weights of the layers ask for gradients, if they did not."""
+    frozen = [weights for layer in layers for weights in layer.parameters() if not weights.requires_grad]
+    try:
+        for weights in frozen:
+            weights.requires_grad_()
+        yield
+    finally:
+        for weights in frozen:
+            weights.requires_grad_(False)
