@@ -23,6 +23,10 @@ ui: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/lesions.py
+	$(BIN)/python benchmarks/patching.py
+	$(BIN)/python benchmarks/saliency.py
+	$(BIN)/python benchmarks/offload.py
 	$(BIN)/python benchmarks/statistics.py
 
 format: $(READY)

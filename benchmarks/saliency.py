@@ -190,7 +190,8 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, int]]:
     expected = work.naive()
     check(work.ours(), expected)
     check(work.vmapped(), expected)
-    seconds = paired_seconds(work.ways(), ROUNDS)
+    # What was checked has warmed up; each way takes long.
+    seconds = paired_seconds(work.ways(), ROUNDS, warm_up=False)
     times = {name: ratio(seconds, name, "naive") for name in seconds}
     return times, {name: memory(name, folder) for name in seconds}
 

@@ -257,15 +257,17 @@ def ui(
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write docs/tables.md anew from the registry of tables."""
+    """Write the generated pages anew: docs/tables.md from the registry, docs/architectures.md by trying each."""
     from dagster_project.defs.resources import PROJECT
+    from extract.capabilities import architectures_markdown
     from warehouse.atomic import replacing
     from warehouse.reference import markdown
 
-    path = PROJECT / "docs" / "tables.md"
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(markdown()) + "\n", encoding="utf-8")
-    typer.echo(str(path))
+    for name, lines in (("tables", markdown()), ("architectures", architectures_markdown())):
+        path = PROJECT / "docs" / f"{name}.md"
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        typer.echo(str(path))
 
 
 app.command(cls=SqlCommand)(sql)

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dagster_project.libraries import quiet_libraries
-from extract.models import DTYPES
 from warehouse.errors import InputError
-from warehouse.versions import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +33,8 @@ def verify(
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
 ) -> None:
     """Try a model against its own forward: parity, numerical floor, what is supported. Code 1 if a check fails."""
+    from extract.models import DTYPES, model_fingerprint
+
     if dtype not in {None, *DTYPES}:
         raise InputError(f"{dtype!r} is no type that models are run in: take one of {', '.join(DTYPES)}.")
     quiet_libraries()
@@ -47,7 +47,6 @@ def verify(
     import torch
 
     from extract.loading import load_model
-    from extract.models import model_fingerprint
     from extract.verification import verify as checked
 
     with console(error=True).status(f"{entry.slug}: load") as status:
@@ -68,6 +67,7 @@ def _depends_on(loaded: "LoadedModel", revision: str) -> str:
     import transformers
 
     from warehouse.tables import table
+    from warehouse.versions import fingerprint
 
     return fingerprint(
         table="verifications",
@@ -98,8 +98,14 @@ def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: Path) -> int:
 
 
 def _line(check: dict[str, Any]) -> list[str]:
-    numbers = ("" if check[name] is None else f"{check[name]:.3g}" for name in ("measured", "allowed"))
+    numbers = (_number(check[name]) for name in ("measured", "allowed"))
     return [check["check"].replace("_", " "), check["verdict"], *numbers, check["detail"]]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.2g}"
 
 
 def _summary(failed: Sequence[str], unsupported: Sequence[str]) -> str:

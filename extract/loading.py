@@ -89,7 +89,8 @@ def load_model(
         max_memory: for `auto`, the most that a device may take, by its number or `cpu`, as accelerate writes it.
 
     Raises:
-        ModelError: the files are no model that can be loaded; the message holds the loader's own words.
+        ModelError: the files are no model that can be loaded, or the device can't take it; the message holds the
+            loader's own words.
     """
     import torch
     from safetensors import SafetensorError
@@ -115,7 +116,12 @@ def load_model(
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
         raise ModelError(f"{entry.path} can't be loaded: {error}") from error
     if device_map is None:
-        torch.nn.Module.to(model, device=device)
+        try:
+            torch.nn.Module.to(model, device=device)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(f"{entry.slug} does not fit on {device}: {error}") from error
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(f"{entry.slug} can't be brought to the device {device!r}: {error}") from error
     model.train(False)
     return LoadedModel(entry, model, tokenizer)
 

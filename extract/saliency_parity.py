@@ -23,9 +23,11 @@ def saliency_parity(trial: Trial) -> Measured:
     """The mean |g| of every module, of one prompt's loss: the pass down the stack against autograd through the model.
 
     Raises:
-        Incomparable: autograd refuses: weights are offloaded, or no real numbers.
+        Incomparable: weights are offloaded, so that no graph can hold them, or autograd refuses them.
     """
     named = [layer_modules(layer) for layer in trial.machine.stack.layers]
+    if any(weights.is_meta for layer in trial.machine.stack.layers for weights in layer.parameters()):
+        raise Incomparable("autograd through the whole model needs all of its weights at once, and they are offloaded")
     try:
         own = _own_gradients(trial, named, trial.prompts[:1])
     except (RuntimeError, NotImplementedError) as error:
