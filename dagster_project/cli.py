@@ -127,7 +127,7 @@ def run(
     from dagster_project.instance import cancel_own_runs, open_instance
     from dagster_project.interrupts import interruptible
     from dagster_project.progress import for_console
-    from dagster_project.running import check_interventions, chosen_models, run_models
+    from dagster_project.running import check_settings, chosen_models, run_models
     from dagster_project.terminal import console
 
     settings = Settings(
@@ -144,7 +144,7 @@ def run(
         answers=answers,
         memory=memory,
     )
-    check_interventions(settings)
+    check_settings(settings)
     if only is not None and not settings.concepts:
         raise InputError("--only names no concept: give names with commas between, or leave it out.")
     names = list(places.library(settings.concepts).names)

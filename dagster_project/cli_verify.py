@@ -91,15 +91,15 @@ def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: Path) -> int:
     columns = ("check", "verdict", "measured", "allowed", "what was found")
     out.print(plain_table(columns, [_line(check) for check in checks]))
     out.print()
-    failed = [check["check"] for check in checks if check["verdict"] == "failed"]
-    out.print(_summary(failed, [check["check"] for check in checks if check["verdict"] == "not supported"]))
+    failed = [check["aspect"] for check in checks if check["verdict"] == "failed"]
+    out.print(_summary(failed, [check["aspect"] for check in checks if check["verdict"] == "not supported"]))
     out.print(f"Stored: {path}")
     return len(failed)
 
 
 def _line(check: dict[str, Any]) -> list[str]:
     numbers = (_number(check[name]) for name in ("measured", "allowed"))
-    return [check["check"].replace("_", " "), check["verdict"], *numbers, check["detail"]]
+    return [check["aspect"].replace("_", " "), check["verdict"], *numbers, check["detail"]]
 
 
 def _number(value: float | None) -> str:

@@ -175,13 +175,13 @@ class Measuring:
             landing.wrote(writer.commit, forwards=count * (self._loaded.layers + 1))
 
     def _sweep(self, concept: str, expected: dict[str, str], landings: dict[str, Landing]) -> None:
-        from extract.extraction import row_counts, run_sweep
+        from extract.extraction import prompts_swept, row_counts, run_sweep
 
         subject, wanted = self._subject(concept, expected), self._wanted(expected)
-        rows = row_counts(subject, wanted, self._loaded.layers)
+        rows, prompts = row_counts(subject, wanted, self._loaded.layers), prompts_swept(subject, wanted)
         title = f"{self._entry.slug}, {concept}: {', '.join(name for name in expected if rows[name]) or 'nothing'}"
         with ExitStack() as closing:
-            advance = closing.enter_context(self._progress.stage(title, subject.prompts.num_rows, "prompts"))
+            advance = closing.enter_context(self._progress.stage(title, prompts, "prompts"))
             writers: dict[str, Writer] = {
                 name: closing.enter_context(self._writer(name, fingerprint, rows[name], concept))
                 for name, fingerprint in expected.items()
@@ -195,11 +195,10 @@ class Measuring:
                 seed=self._settings.seed,
                 token_budget=self._settings.token_budget,
                 memory=None if self._settings.memory is None else read_size(self._settings.memory),
-                progress=lambda share: advance(share * subject.prompts.num_rows),
+                progress=lambda share: advance(share * prompts),
             )
         for name, writer in writers.items():
-            forwards = subject.prompts.num_rows if name == next(iter(writers)) else 0
-            landings[name].wrote(writer.commit, forwards=forwards)
+            landings[name].wrote(writer.commit, forwards=prompts if name == next(iter(writers)) else 0)
 
     def _machine(self, *, parts: bool) -> "Machine":
         """The model ready to be swept; tried out once, and once more if parts are wanted only later."""

@@ -18,7 +18,7 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from dagster_project.progress import Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import ModelEntry, model_fingerprint, resolve
+from extract.models import DTYPES, ModelEntry, model_fingerprint, resolve
 from warehouse.errors import InputError, VesaliusError
 
 _WITHOUT_UMAP = [*EXTRACTED, "judgements", "profiles"]
@@ -65,8 +65,8 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
     return list(entries)
 
 
-def check_interventions(settings: Settings) -> None:
-    """See that lesions, patches and memory are written as they can be read, before anything is run.
+def check_settings(settings: Settings) -> None:
+    """See that lesions, patches, memory and type are written as they can be read, before anything is run.
 
     Raises:
         InputError: one of them is not.
@@ -75,6 +75,8 @@ def check_interventions(settings: Settings) -> None:
     read_patches(settings.sites)
     if settings.memory is not None:
         read_size(settings.memory)
+    if settings.dtype not in {None, *DTYPES}:
+        raise InputError(f"{settings.dtype!r} is no type that models are run in: take one of {', '.join(DTYPES)}.")
 
 
 def run_models(

@@ -81,7 +81,7 @@ def _row(architecture: str, reasons: list[str]) -> list[str]:
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         loaded = LoadedModel(ModelEntry(architecture, Path(architecture)), _varied(architecture, dtype), tokenizer)
-        found[dtype] = {row["check"]: row for row in verify(loaded).to_pylist()}
+        found[dtype] = {row["aspect"]: row for row in verify(loaded).to_pylist()}
     exact, half = found[torch.float32], found[torch.bfloat16]
     for row in exact.values():
         if row["verdict"] in {UNSUPPORTED, FAILED}:

@@ -23,6 +23,7 @@ from extract.pairing import pair_rows, term_token
 from extract.sweep import SITES, Vectors, sweep
 from extract.task import Pairs, Task, no_pairs
 from extract.tokenization import Tokenized, tokenize
+from warehouse.errors import ModelError
 from warehouse.tables import POSITIONS, table
 
 EXTRACTION_VERSION = 2
@@ -88,6 +89,11 @@ def split(loaded: LoadedModel, prompts: pa.Table) -> Tokenized:
         ModelError: the tokenizer can't tell where a term lies, or a prompt is too long for the model.
     """
     return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=loaded.entry.chat_template)
+
+
+def prompts_swept(subject: Subject, wanted: Wanted) -> int:
+    """Prompts that go through the model."""
+    return len(make_task(subject, wanted, seed=0)[0].prompts)
 
 
 def row_counts(subject: Subject, wanted: Wanted, layers: int) -> dict[str, int]:
@@ -170,6 +176,9 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
 
     Returns:
         The task, and the numbers in it of the prompts of `subject.sample`.
+
+    Raises:
+        ModelError: one of these has no answer token.
     """
     tokens = subject.tokenized.table
     sampled = _rows_of(subject.sample, subject.prompts) if wanted.lesions else np.zeros(0, np.int64)
@@ -184,6 +193,8 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
     lesioned[torch.from_numpy(number[sampled])] = True
     _, templates = np.unique(subject.prompts["template"].to_numpy(), return_inverse=True)
     answers = tokens["answer_token"].fill_null(-1).to_numpy()
+    if (answers[sampled] < 0).any():
+        raise ModelError("A prompt without an answer token can't be lesioned: leave it out of the sample.")
     task = Task(
         prompts=[subject.tokenized.indices[row] for row in chosen],
         term_first=_tensor(tokens["term_first"].to_numpy()[chosen]),

@@ -23,7 +23,7 @@ PASSED, FAILED, UNSUPPORTED, NOTED = "passed", "failed", "not supported", "noted
 class Check:
     """One row: what was checked, what came of it, the number, the most that it may be, and words."""
 
-    check: str
+    aspect: str
     verdict: str
     measured: float | None
     allowed: float | None

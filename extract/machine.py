@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from extract.head import Head
+from extract.memory import ran_out
 from extract.parts import Parts
 from extract.stack import Stack
 from extract.windows import why_unsupported
@@ -47,8 +48,19 @@ def make_machine(model: Any, *, parts: bool = True) -> Machine:
         parts: whether attention and MLP are to be told apart, which costs one more pass through the weights.
 
     Raises:
-        ModelError: its layers are no plain stack.
+        ModelError: its layers are no plain stack, give numbers that are not finite, or memory doesn't do for a trial.
     """
+    try:
+        return _tried(model, parts=parts)
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise ModelError(
+            f"Memory runs out with a few tokens ({error}). Use a device with more memory or a smaller type."
+        ) from error
+
+
+def _tried(model: Any, *, parts: bool) -> Machine:
     stack = Stack.of(model)
     tokens, mask = trial_batch(stack)
     without = {}

@@ -92,7 +92,7 @@ def verify(
     rows = []
     for each in checks(loaded, few_prompts() if prompts is None else prompts):
         rows.append(vars(each))
-        progress(each.check)
+        progress(each.aspect)
     return pa.Table.from_pylist(rows, schema=table("verifications").schema())
 
 

@@ -176,9 +176,12 @@ def test_a_sweep_that_runs_out_of_memory_goes_on_with_half_of_it_and_gives_the_s
 
 def test_one_prompt_that_is_too_much_for_the_memory_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     found = loaded("llama")
+    machine = make_machine(found.model)
     _refuse_more_than(10, monkeypatch)
     with pytest.raises(ModelError, match="Memory ran out with one prompt"):
-        swept(found, prompts(), EVERYTHING)
+        run_sweep(found, machine, subject(found, prompts()), EVERYTHING, lambda name, data: None)
+    with pytest.raises(ModelError, match="Memory runs out with a few tokens"):
+        make_machine(found.model)
 
 
 def _refuse_more_than(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def loaded(architecture: str = "llama", dtype: torch.dtype = torch.float32) -> L
 def report(found: LoadedModel) -> Report:
     rows = verify(found)
     validate(table("verifications"), rows)
-    return {row["check"]: row for row in rows.to_pylist()}
+    return {row["aspect"]: row for row in rows.to_pylist()}
 
 
 def failed(found: Report) -> set[str]:
@@ -346,7 +346,7 @@ def test_the_command_prints_one_report_and_stores_it(place: Path) -> None:
     assert "Nothing failed." in done.stdout
     stored = Store(place / "warehouse").read("verifications", model="tiny-llama").to_pylist()
     for row in stored:
-        assert any(line.startswith(row["check"].replace("_", " ")) for line in done.stdout.splitlines())
+        assert any(line.startswith(row["aspect"].replace("_", " ")) for line in done.stdout.splitlines())
         assert row["detail"] in done.stdout
     again = CliRunner().invoke(app, ["verify", str(folder), "--dtype", "bfloat16", "--warehouse", str(place / "other")])
     assert again.exit_code == 0, again.output
@@ -365,7 +365,7 @@ def test_the_command_ends_with_code_1_where_a_check_fails_and_stores_that_too(pl
     assert "Failed: parameters." in done.stdout
     assert "(layer 1)" in done.stdout
     stored = Store(place / "warehouse").read("verifications", model="tiny").to_pylist()
-    assert [row["check"] for row in stored if row["verdict"] == "failed"] == ["parameters"]
+    assert [row["aspect"] for row in stored if row["verdict"] == "failed"] == ["parameters"]
 
 
 @pytest.mark.parametrize(

@@ -238,9 +238,9 @@ EXTRACTION = (
     Table(
         name="verifications",
         doc="What was checked of a model before its numbers are believed: parity, floors, what is supported.",
-        grain="model x check",
+        grain="model x aspect",
         partitions=("model",),
-        keys=(Column("check", TEXT, "What was checked."),),
+        keys=(Column("aspect", TEXT, "What was checked."),),
         values=(
             Column("verdict", TEXT, "What came of it.", allowed=("passed", "failed", "not supported", "noted")),
             real("measured", "The number that the check is about.", nullable=True),

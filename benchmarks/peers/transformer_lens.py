@@ -1,7 +1,7 @@
 """TransformerLens' way: activations from its cache, lesions and patches by hooks. Runs in its environment.
 
 `transformer_lens` is a whole forward for each lesion or patch, as its manuals and its patching functions do them.
-`transformer_lens_restarted` starts each at the layer above, from what a cache holds: it can, and nobody tells users so.
+`transformer_lens_restarted` starts each at the layer above, from what a cache holds, by its `start_at_layer`.
 """
 
 import sys

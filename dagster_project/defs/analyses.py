@@ -132,7 +132,7 @@ def profile_inputs(warehouse: Warehouse, settings: Settings, model: str, concept
     current = store.is_current("projections", drawn, model=model, concept=concept)
     inputs["projections"] = drawn if current else None
     for name in _EFFECTS:
-        for each in [concept, *_controls(warehouse, settings, concept)]:
+        for each in [concept, *_controls(warehouse, name, model, concept)]:
             footer = store.footer(name, model=model, concept=each)
             inputs[f"{name} of {each}"] = footer.fingerprint if footer else None
     return inputs
@@ -141,10 +141,15 @@ def profile_inputs(warehouse: Warehouse, settings: Settings, model: str, concept
 _EFFECTS = ("lesions", "patches", "saliency")
 
 
-def _controls(warehouse: Warehouse, settings: Settings, concept: str) -> list[str]:
-    """The control concepts that a concept is read against: those of the run."""
-    library = warehouse.library(settings.concepts)
-    return [each.name for each in library.concepts if each.role == "control" and each.name != concept]
+def _controls(warehouse: Warehouse, name: str, model: str, concept: str) -> list[str]:
+    """The control concepts that a concept is read against: all that the same weights were measured on."""
+    footers = {
+        each.name: warehouse.store.footer(name, model=model, concept=each.name)
+        for each in warehouse.library([]).concepts
+        if each.role == "control" or each.name == concept
+    }
+    own = footers.pop(concept, None)
+    return [each for each, footer in footers.items() if own and footer and footer.revision == own.revision]
 
 
 def _profile(
@@ -177,9 +182,9 @@ def _effect_profiles(warehouse: Warehouse, settings: Settings, model: str, conce
     from analyses.patch_profiles import patch_profiles
     from analyses.saliency_profiles import saliency_profiles
 
-    controls = _controls(warehouse, settings, concept)
     draws = {"seed": settings.seed, "resamples": settings.resamples}
     for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
+        controls = _controls(warehouse, name, model, concept)
         own, *others = _measured(warehouse.store, name, model, [concept, *controls])
         if own is not None:
             against = [other for other in others if other is not None]
