@@ -69,12 +69,11 @@ class Front:
         for first in range(0, len(self.states), together):
             group = self.states[first : first + together]
             hidden = torch.cat(group)
-            over = None if theirs is None else theirs.copies(len(group))
-            if last and over is not None and hidden.shape[1] > 1:
-                over = self.window.keys_values(stack, layer, hidden, over)
-                hidden, _ = self.end.replay(stack, layer, self._at_end(hidden), over)
+            if last and theirs is not None and hidden.shape[1] > 1:
+                over = self.window.keys_values(stack, layer, hidden, theirs)
+                hidden, _ = self.end.replay(stack, layer, self._at_end(hidden), over, known=True)
             else:
-                hidden, _ = self.window.replay(stack, layer, hidden, over)
+                hidden, _ = self.window.replay(stack, layer, hidden, theirs)
             after.extend(torch.split(self._at_end(hidden) if last else hidden, len(self.pairs)))
         self.states = after
 

@@ -196,7 +196,7 @@ class Streams:
         mine = self._beginnings_for(kept, [0])
         if engine.is_last(layer) and engine.stack.cache and not (engine.task.reads or engine.task.needs_parts):
             self._kept = self._rest.keys_values(engine.stack, layer, now.entered, mine)
-            now.left, _ = self._end.replay(engine.stack, layer, self._at_end(now.entered), self._kept)
+            now.left, _ = self._end.replay(engine.stack, layer, self._at_end(now.entered), self._kept, known=True)
             return now.left
         if engine.parts is None:
             now.left, self._kept = self._rest.replay(engine.stack, layer, now.entered, mine)
@@ -213,7 +213,7 @@ class Streams:
         if stack.cache is None:
             return self._at_end(self._rest.replay(stack, layer, hidden)[0])
         attended = self._rest.keys_values(stack, layer, hidden, kept)
-        return self._end.replay(stack, layer, self._at_end(hidden), attended)[0]
+        return self._end.replay(stack, layer, self._at_end(hidden), attended, known=True)[0]
 
     def _beginnings_for(self, kept: KeysValues | None, owners: list[int]) -> KeysValues | None:
         """The keys and values of each stream's beginning, for each of its prompts."""

@@ -35,19 +35,21 @@ class KeysValues:
         """Those of some rows, in their order."""
         return KeysValues(self.keys[index], self.values[index])
 
-    def copies(self, count: int) -> "KeysValues":
-        """All rows, so many times over."""
-        return self if count == 1 else KeysValues(_repeated(self.keys, count), _repeated(self.values, count))
+    def begin(self, new: "KeysValues") -> "KeysValues":
+        """These tokens, then new ones; where there are more rows of new ones, these so many times over."""
+        return KeysValues(_begun(self.keys, new.keys), _begun(self.values, new.values))
 
-    def followed_by(self, other: "KeysValues") -> "KeysValues":
-        """These tokens, then those."""
-        return KeysValues(torch.cat([self.keys, other.keys], dim=2), torch.cat([self.values, other.values], dim=2))
+    def first(self, tokens: int) -> "KeysValues":
+        """The first tokens of all rows."""
+        return KeysValues(self.keys[:, :, :tokens], self.values[:, :, :tokens])
 
     def with_new(self, new: "KeysValues", places: Tensor) -> "KeysValues":
         """These, but for the places [row, token of `new`], where the new ones stand."""
-        index = places[:, None, :, None].expand(new.keys.shape)
+        copies = len(new.keys) // len(self.keys)
+        at_keys = places[:, None, :, None].expand(new.keys.shape)
         at_values = places[:, None, :, None].expand(new.values.shape)
-        return KeysValues(self.keys.scatter(2, index, new.keys), self.values.scatter(2, at_values, new.values))
+        keys, values = _repeated(self.keys, copies), _repeated(self.values, copies)
+        return KeysValues(keys.scatter(2, at_keys, new.keys), values.scatter(2, at_values, new.values))
 
 
 class Window:
@@ -71,9 +73,12 @@ class Window:
         self._rows = rows
         self._calls = recording.calls
         self._cut: dict[tuple[int, int], Any] = {}
+        ends = len(places) == 1 and int(places[0, -1]) == self._tokens - 1
+        self._tail = ends and int(places[0, 0]) == self._tokens - places.shape[1]
+        """Whether the window is all of the batch's tokens from one on."""
 
     def replay(
-        self, stack: Stack, layer: int, hidden: Tensor, kept: KeysValues | None = None
+        self, stack: Stack, layer: int, hidden: Tensor, kept: KeysValues | None = None, *, known: bool = False
     ) -> tuple[Tensor, KeysValues | None]:
         """What a layer makes of the places.
 
@@ -81,8 +86,9 @@ class Window:
             stack: the model's layers.
             layer: which one.
             hidden: [copy x row, place, width]: one or more streams of the window, one after the other.
-            kept: keys and values, for each of those rows, of all tokens before the window, or of all tokens where the
-                window is not the rest of the prompt; None where the window is the whole prompt.
+            kept: keys and values, for each of those rows or of one copy of them, of all tokens before the window, or of
+                all tokens; None where the window is the whole prompt.
+            known: whether `kept` holds those of the window too, as they will be.
 
         Returns:
             The hidden state after the layer, and the keys and values that it attended to; None where it did not
@@ -91,7 +97,7 @@ class Window:
         seen: list[KeysValues] = []
 
         def attend(new: KeysValues) -> KeysValues:
-            seen.append(self._attended(new, kept))
+            seen.append(kept if known and kept is not None else self._attended(new, kept))
             return seen[0]
 
         call = self._call(stack, layer, hidden, attend)
@@ -112,10 +118,9 @@ class Window:
     def _attended(self, new: KeysValues, kept: KeysValues | None) -> KeysValues:
         if kept is None:
             return new
-        if kept.keys.shape[2] == self._tokens:
-            copies = len(new.keys) // len(self.places)
-            return kept.with_new(new, _repeated(self.places, copies))
-        return kept.followed_by(new)
+        if self._tail:
+            return kept.first(self._tokens - self.places.shape[1]).begin(new)
+        return kept.with_new(new, _repeated(self.places, len(new.keys) // len(self.places)))
 
     def _call(self, stack: Stack, layer: int, hidden: Tensor, attend: Callable[[KeysValues], KeysValues]) -> Call:
         rows = self._prompts if self._rows is None else len(self._rows)
@@ -205,14 +210,16 @@ def why_unsupported(stack: Stack, tokens: Tensor, mask: Tensor, tolerance: float
                 kept = begun.keys_values(stack, number, hidden[:, :half])
                 later, _ = rest.replay(stack, number, hidden[:, half:], kept)
                 known = everything.keys_values(stack, number, hidden)
-                last, _ = alone.replay(stack, number, hidden.gather(1, places), known)
+                last, _ = alone.replay(stack, number, hidden.gather(1, places), known, known=True)
+                again, _ = alone.replay(stack, number, hidden.gather(1, places), known)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError) as error:
             if ran_out(error):
                 raise
             return f"layer {number} can't be run at chosen places ({error})"
         most = tolerance * float(expected.abs().max())
         read = mask[:, half:, None] > 0
-        for found, wanted in ((later * read, expected[:, half:] * read), (last, expected.gather(1, places))):
+        ends_wanted = expected.gather(1, places)
+        for found, wanted in ((later * read, expected[:, half:] * read), (last, ends_wanted), (again, ends_wanted)):
             if not float((found - wanted).abs().max()) <= most:
                 return f"layer {number}, run at chosen places, gives other numbers than as a whole"
         hidden = expected
@@ -234,6 +241,15 @@ class _Cache:
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         attended = self._attend(KeysValues(keys, values))
         return attended.keys, attended.values
+
+
+def _begun(kept: Tensor, new: Tensor) -> Tensor:
+    """[row, head, token, width], the kept tokens before the new ones."""
+    rows, heads, tokens, width = kept.shape
+    joined = new.new_empty(len(new), heads, tokens + new.shape[2], width)
+    joined.view(-1, rows, heads, joined.shape[2], width)[:, :, :, :tokens] = kept
+    joined[:, :, tokens:] = new
+    return joined
 
 
 def _repeated(value: Tensor, copies: int) -> Tensor:
