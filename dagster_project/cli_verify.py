@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dagster_project.libraries import quiet_libraries
-from warehouse.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,10 +32,9 @@ def verify(
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
 ) -> None:
     """Try a model against its own forward: parity, numerical floor, what is supported. Code 1 if a check fails."""
-    from extract.models import DTYPES, model_fingerprint
+    from extract.models import check_dtype, model_fingerprint
 
-    if dtype not in {None, *DTYPES}:
-        raise InputError(f"{dtype!r} is no type that models are run in: take one of {', '.join(DTYPES)}.")
+    check_dtype(dtype)
     quiet_libraries()
     from dagster_project.defs.resources import Warehouse
     from dagster_project.running import chosen_models

@@ -248,11 +248,10 @@ class Measuring:
         return self._split[concept]
 
     def _tokens_of(self, concept: str, sample: pa.Table) -> "Tokenized":
+        from extract.extraction import rows_of
+
         tokenized = self._tokenized(concept)
-        keys = zip(tokenized.table["template"].to_pylist(), tokenized.table["term"].to_pylist(), strict=True)
-        places = {key: place for place, key in enumerate(keys)}
-        wanted = zip(sample["template"].to_pylist(), sample["term"].to_pylist(), strict=True)
-        return tokenized.take([places[key] for key in wanted])
+        return tokenized.take(rows_of(sample, tokenized.table).tolist())
 
     def _expected(self, name: str, concept: str) -> str:
         """The fingerprint that a table's partition would have if it were made now."""

@@ -18,7 +18,7 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from dagster_project.progress import Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import DTYPES, ModelEntry, model_fingerprint, resolve
+from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
 from warehouse.errors import InputError, VesaliusError
 
 _WITHOUT_UMAP = [*EXTRACTED, "judgements", "profiles"]
@@ -75,8 +75,7 @@ def check_settings(settings: Settings) -> None:
     read_patches(settings.sites)
     if settings.memory is not None:
         read_size(settings.memory)
-    if settings.dtype not in {None, *DTYPES}:
-        raise InputError(f"{settings.dtype!r} is no type that models are run in: take one of {', '.join(DTYPES)}.")
+    check_dtype(settings.dtype)
 
 
 def run_models(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from extract.outcomes import Outcome
+from extract.outcomes import Outcome, blank
 from extract.sweep import Effects
 from extract.task import Task
 from warehouse.tables import table
@@ -34,8 +34,8 @@ class Found:
         prompts, pairs = len(task.prompts), len(task.pairs)
         self.layers = layers
         longest = max((len(task.prompts[prompt]) for prompt in task.pairs.corrupted.tolist()), default=0)
-        self.intact = _blank(prompts)
-        self.lesions = {lesion: _blank(layers, prompts) for lesion in task.lesions}
+        self.intact = blank(prompts)
+        self.lesions = {lesion: blank(layers, prompts) for lesion in task.lesions}
         self.clean, self.corrupted = torch.full((pairs,), torch.nan), torch.full((pairs,), torch.nan)
         self.patches = {
             patch: torch.full((layers, pairs, longest if patch.position == "token" else 1), torch.nan)
@@ -141,7 +141,3 @@ def _table(
         else:
             arrays.append(pc.cast(keys[field.name], field.type))
     return pa.table(arrays, schema=schema)
-
-
-def _blank(*shape: int) -> Outcome:
-    return Outcome(*(torch.full(shape, torch.nan) for _ in range(4)))

@@ -32,9 +32,6 @@ EXTRACTION_VERSION = 2
 TOKEN_BUDGETS = {"cpu": 512, "cuda": 16_384}
 """Tokens of a batch, by the sort of device: on a processor small batches hold less padding and are as fast."""
 
-SWEPT = ("activations", "contributions", "lesions", "patches")
-"""The tables that a sweep fills."""
-
 _POSITIONS = tuple(sorted(POSITIONS))
 
 _SMALL = 20_000_000
@@ -181,7 +178,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
         ModelError: one of these has no answer token.
     """
     tokens = subject.tokenized.table
-    sampled = _rows_of(subject.sample, subject.prompts) if wanted.lesions else np.zeros(0, np.int64)
+    sampled = rows_of(subject.sample, subject.prompts) if wanted.lesions else np.zeros(0, np.int64)
     clean, corrupted = pair_rows(subject.pairs, subject.prompts) if wanted.patches else (sampled[:0], sampled[:0])
     if wanted.activations or wanted.contributions:
         chosen = np.arange(subject.prompts.num_rows)
@@ -243,8 +240,8 @@ def _pairs(subject: Subject, clean: np.ndarray, corrupted: np.ndarray) -> Pairs:
     )
 
 
-def _rows_of(some: pa.Table, prompts: pa.Table) -> np.ndarray:
-    """Where some prompts stand among all."""
+def rows_of(some: pa.Table, prompts: pa.Table) -> np.ndarray:
+    """Where some prompts stand among all, both with the columns `template` and `term`: [prompt]."""
     keys = zip(prompts["template"].to_pylist(), prompts["term"].to_pylist(), strict=True)
     places = {key: place for place, key in enumerate(keys)}
     wanted = zip(some["template"].to_pylist(), some["term"].to_pylist(), strict=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from warehouse.errors import ModelError
+from warehouse.errors import InputError, ModelError
 from warehouse.store import check_slug
 from warehouse.tables import table
 from warehouse.versions import file_hash, fingerprint
@@ -53,6 +53,16 @@ class ModelEntry:
     chat_template: bool = False
     dtype: str | None = None
     attention: str | None = None
+
+
+def check_dtype(dtype: str | None) -> None:
+    """See that models can be run in a type, where one is asked for.
+
+    Raises:
+        InputError: they can't.
+    """
+    if dtype not in {None, *DTYPES}:
+        raise InputError(f"{dtype!r} is no type that models are run in: take one of {', '.join(DTYPES)}.")
 
 
 def load_registry(file: Path) -> dict[str, ModelEntry]:

@@ -26,6 +26,11 @@ class Outcome:
     kl: Tensor
 
 
+def blank(*shape: int) -> Outcome:
+    """An outcome to be filled in: NaN everywhere."""
+    return Outcome(*(torch.full(shape, torch.nan) for _ in range(4)))
+
+
 def outcomes(logits: Tensor, answers: Tensor) -> Outcome:
     """Read answers off logits.
 

@@ -248,10 +248,9 @@ class Streams:
         else:
             assert shelf is not None, "the work of other prompts is on the shelf"
             instead, touched = self._instead(lesion, layer, shelf)
-            own = now.left - now.entered if lesion.part == "layer" else now.parts[lesion.part]
             if lesion.part == "layer":
                 return torch.where(touched, now.entered + instead, now.left)
-            instead = torch.where(touched, instead, own)
+            instead = torch.where(touched, instead, now.parts[lesion.part])
         window = self._end if self._engine.is_last(layer) else self._rest
         return self._exchanged(window, layer, now.entered, lesion.part, (instead, now.parts))
 

@@ -19,7 +19,7 @@ from extract.head import Head
 from extract.interventions import Lesion, Patch
 from extract.machine import Machine
 from extract.offloading import fetched
-from extract.outcomes import Outcome, outcomes
+from extract.outcomes import Outcome, blank, outcomes
 from extract.parts import Parts
 from extract.shelf import Places, Shelf, choose_donors
 from extract.stack import check_finite
@@ -157,8 +157,8 @@ class _Climb:
         lesioned = task.lesioned.nonzero()[:, 0] if task.lesions else torch.zeros(0, dtype=torch.long)
         place = torch.full((len(task.prompts),), -1)
         place[lesioned] = torch.arange(len(lesioned))
-        intact = _blank(len(lesioned))
-        lesions = {lesion: _blank(self._layers, len(lesioned)) for lesion in task.lesions}
+        intact = blank(len(lesioned))
+        lesions = {lesion: blank(self._layers, len(lesioned)) for lesion in task.lesions}
 
         @torch.inference_mode()
         def answer(streams: Streams) -> None:
@@ -260,10 +260,6 @@ def _kinds(task: Task, taken_from: Tensor) -> list[int]:
     lesioned = task.lesioned.long() if task.lesions else torch.zeros(len(task.prompts), dtype=torch.long)
     kinds: list[int] = (task.templates * 4 + lesioned * 2 + taken_from.long()).tolist()
     return kinds
-
-
-def _blank(*shape: int) -> Outcome:
-    return Outcome(*(torch.full(shape, torch.nan) for _ in range(4)))
 
 
 def _answers(head: Head, states: Tensor, answers: Tensor) -> Iterator[tuple[slice, Outcome]]:
