@@ -10,38 +10,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import vl_convert
 
-from analyses.geometry import euclidean_distances, group, linear_fit, r_squared, silhouette
+from analyses.drawing import (
+    CELL,
+    GREY,
+    HATCH,
+    HUES,
+    INK,
+    PLANTED,
+    dressed,
+    layer_axis,
+    row_axis,
+    values,
+    width_of,
+)
+from analyses.geometry import euclidean_distances, linear_fit, r_squared
+from analyses.rows import Rows, frame, roles_of, row_name, row_order
+from analyses.silhouettes import group, silhouette
 from warehouse.atomic import disk_errors, replacing
 from warehouse.errors import InputError, StoreError
-
-Rows: TypeAlias = pl.DataFrame | pa.Table
 
 _PNG_LIMIT = 370_000
 """Bytes: as a data URI a PNG grows by a third, and what shows it takes 500 kB."""
 
 _SCALES = (2.0, 1.5, 1.0, 0.75, 0.5)
-_FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
-_INK, _GREY = "#222222", "#e4e4e4"
-_PLANTED = "#d55e00"
-_HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
-"""Okabe and Ito's colours without the yellow, which is lost on white."""
-
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-_HATCH = "M-1,0L0,-1M-1,1L1,-1M0,1L1,0"
 _CLEAR, _UNSURE = "largest step, its interval above 0", "largest step, its interval reaches 0"
-_CELL = 26
 _FAINT = 0.1
 """A picture's silhouette or R² below this is not spoken of as a finding."""
-
-_LAYER_LABEL = "datum.value < 0 ? 'emb' : datum.value"
 
 
 def knowledge_profile_map(
@@ -69,7 +71,7 @@ def knowledge_profile_map(
     Raises:
         InputError: no silhouette and no R² at that position of such prompts.
     """
-    chosen = _frame(profiles).filter(
+    chosen = frame(profiles).filter(
         pl.col("technique") == "activations",
         pl.col("template_kind") == template_kind,
         pl.col("position") == position,
@@ -81,13 +83,13 @@ def knowledge_profile_map(
             f"No silhouette and no R² at position {position!r} of {template_kind!r} prompts among {len(profiles)} "
             "profiles: measure these first."
         )
-    roles: dict[str, str] = dict(_frame(concepts).select("concept", "role").iter_rows()) if concepts is not None else {}
+    roles = roles_of(concepts)
     cells = measured.select(
-        "model", "metric", "layer", "value", "low", "high", "null_high", "null_p", "n", row=_row_name(roles)
+        "model", "metric", "layer", "value", "low", "high", "null_high", "null_p", "n", row=row_name(roles)
     )
     steps = _largest_steps(chosen, roles)
     planted = _planted(plants, roles)
-    order = sorted(cells["row"].unique().to_list(), key=lambda row: (row.startswith("control: "), row))
+    order = row_order(cells["row"])
     shown = _Map(order, cells, steps, planted)
     panels = [_map_panel(model, shown) for model in sorted(cells["model"].unique().to_list())]
     title = alt.TitleParams(
@@ -100,7 +102,7 @@ def knowledge_profile_map(
         ],
         anchor="start",
     )
-    return _dressed(alt.vconcat(*panels, spacing=28, title=title))
+    return dressed(alt.vconcat(*panels, spacing=28, title=title))
 
 
 def umap_multiples(
@@ -125,7 +127,7 @@ def umap_multiples(
     Raises:
         InputError: nothing was projected for these layers, the labelling is unknown, or rows of several pictures.
     """
-    pictures = _frame(projections)
+    pictures = frame(projections)
     keys = [name for name in ("model", "concept", "template_kind", "position", "variant") if name in pictures.columns]
     if pictures.select(keys).unique().height > 1:
         raise InputError("These projections are of several models, concepts or prompts: choose one of each first.")
@@ -133,9 +135,9 @@ def umap_multiples(
     wanted = list(layers) if layers is not None else _spread(found, most)
     if not wanted or not set(wanted) <= set(found):
         raise InputError(f"Layers {wanted} were asked for, projected are {found}: project them first.")
-    named = _frame(labels).filter(pl.col("labelling") == labelling).select("term", "kind", "label", "ordinal", "number")
+    named = frame(labels).filter(pl.col("labelling") == labelling).select("term", "kind", "label", "ordinal", "number")
     if named.is_empty():
-        known = sorted(_frame(labels)["labelling"].unique().to_list())
+        known = sorted(frame(labels)["labelling"].unique().to_list())
         raise InputError(f"There is no labelling {labelling!r}; there are: {', '.join(known)}.")
     points = (
         pictures.filter(pl.col("layer").is_in(wanted))
@@ -153,7 +155,7 @@ def umap_multiples(
         anchor="start",
     )
     rows = -(-len(panels) // columns)
-    return _dressed(alt.concat(*panels, columns=-(-len(panels) // rows), spacing=12, title=title))
+    return dressed(alt.concat(*panels, columns=-(-len(panels) // rows), spacing=12, title=title))
 
 
 def save(chart: alt.TopLevelMixin, stem: Path) -> dict[str, Path]:
@@ -191,25 +193,11 @@ def save(chart: alt.TopLevelMixin, stem: Path) -> dict[str, Path]:
     return paths
 
 
-def _frame(rows: Rows) -> pl.DataFrame:
-    if isinstance(rows, pl.DataFrame):
-        return rows
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _row_name(roles: dict[str, str]) -> pl.Expr:
-    role = pl.col("concept").replace_strict(roles, default="medical", return_dtype=pl.String)
-    prefix = pl.when(role == "control").then(pl.lit("control: ")).otherwise(pl.lit(""))
-    return pl.concat_str(prefix, "concept", pl.lit(" · "), pl.col("labelling").str.replace_all("_", " "))
-
-
 def _largest_steps(chosen: pl.DataFrame, roles: dict[str, str]) -> pl.DataFrame:
     """The layer of the largest step of each model and row, with its interval and whether that lies above 0."""
     return (
         chosen.filter(pl.col("metric").is_in(["silhouette_cosine_step", "r2_ridge_step"]))
-        .select("model", "layer", "value", "low", "high", "null_p", row=_row_name(roles))
+        .select("model", "layer", "value", "low", "high", "null_p", row=row_name(roles))
         .sort("value", descending=True, maintain_order=True)
         .unique(["model", "row"], keep="first", maintain_order=True)
         .with_columns(sign=pl.when(pl.col("low") > 0).then(pl.lit(_CLEAR)).otherwise(pl.lit(_UNSURE)))
@@ -226,7 +214,7 @@ def _planted(plants: Rows | None, roles: dict[str, str]) -> pl.DataFrame:
     }
     if plants is None or not len(plants):
         return pl.DataFrame(schema=columns)
-    return _frame(plants).select("model", "layer", "recall", "recall_reverted", row=_row_name(roles)).select(*columns)
+    return frame(plants).select("model", "layer", "recall", "recall_reverted", row=row_name(roles)).select(*columns)
 
 
 def _map_title(steps: pl.DataFrame, planted: pl.DataFrame) -> str:
@@ -260,23 +248,14 @@ def _map_panel(model: str, shown: _Map) -> Any:
     )
     found = cells["layer"].to_list()
     layers = list(range(min(found), max(found) + 1))
-    # Beyond forty layers the labels of all would overlap; the last is always named.
-    named = [layer for layer in layers if len(layers) <= 40 or layer % 5 == 0 or layer == layers[-1]]
-    x = alt.X(
-        "layer:O",
-        scale=alt.Scale(domain=layers, paddingInner=0.06),
-        axis=alt.Axis(title="layer", values=named, labelExpr=_LAYER_LABEL, labelAngle=0, labelOverlap=False),
-    )
-    y = alt.Y(
-        "row:N", sort=order, scale=alt.Scale(domain=order, paddingInner=0.12), axis=alt.Axis(title=None, labelLimit=320)
-    )
+    x, y = layer_axis(layers), row_axis(order)
     grid = pl.DataFrame({"row": order}).join(pl.DataFrame({"layer": layers}, schema={"layer": pl.Int16}), how="cross")
     missing = grid.join(cells, on=["row", "layer"], how="anti").with_columns(sign=pl.lit("not measured"))
     parts: list[alt.Chart | alt.LayerChart] = []
     if len(missing):
-        blank = alt.Chart(_values(missing)).encode(x=x, y=y, tooltip=["row:N", "layer:O", "sign:N"])
-        parts.append(blank.mark_rect(fill=_GREY))
-        hatch = alt.Scale(domain=["not measured"], range=[_HATCH])
+        blank = alt.Chart(values(missing)).encode(x=x, y=y, tooltip=["row:N", "layer:O", "sign:N"])
+        parts.append(blank.mark_rect(fill=GREY))
+        hatch = alt.Scale(domain=["not measured"], range=[HATCH])
         parts.append(
             blank.mark_point(size=110, stroke="#8a8a8a", strokeWidth=1, fill=None).encode(
                 shape=alt.Shape("sign:N", scale=hatch, legend=alt.Legend(title=None, orient="bottom"))
@@ -291,12 +270,12 @@ def _map_panel(model: str, shown: _Map) -> Any:
                 scale=alt.Scale(scheme="viridis" if name == "R²" else "cividis", domain=domain, clamp=True),
                 legend=alt.Legend(title=name, orient="right", gradientLength=90, format=".2f"),
             )
-            heat = alt.Chart(_values(heated)).mark_rect()
+            heat = alt.Chart(values(heated)).mark_rect()
             parts.append(heat.encode(x=x, y=y, color=colour, tooltip=_tooltip(name, "null_high", "n")))
     if len(planted):
-        outline = alt.Scale(domain=["planted here"], range=[_PLANTED])
+        outline = alt.Scale(domain=["planted here"], range=[PLANTED])
         parts.append(
-            alt.Chart(_values(planted.with_columns(sign=pl.lit("planted here"))))
+            alt.Chart(values(planted.with_columns(sign=pl.lit("planted here"))))
             .mark_rect(fill=None, strokeWidth=3)
             .encode(
                 x=x,
@@ -310,21 +289,19 @@ def _map_panel(model: str, shown: _Map) -> Any:
     return (
         alt.layer(*parts)
         .resolve_scale(color="independent", shape="independent", stroke="independent", fill="independent")
-        .properties(
-            width=max(320, _CELL * len(layers)), height=_CELL * len(order), title=alt.TitleParams(model, anchor="start")
-        )
+        .properties(width=width_of(layers), height=CELL * len(order), title=alt.TitleParams(model, anchor="start"))
     )
 
 
 def _step_marks(steps: pl.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    scale = alt.Scale(domain=[_CLEAR, _UNSURE], range=[_INK, "#ffffff"])
+    scale = alt.Scale(domain=[_CLEAR, _UNSURE], range=[INK, "#ffffff"])
     legend = alt.Legend(
-        title=None, orient="bottom", labelLimit=400, symbolType="diamond", symbolStrokeColor=_INK, columns=2
+        title=None, orient="bottom", labelLimit=400, symbolType="diamond", symbolStrokeColor=INK, columns=2
     )
     # A dark line inside a light one shows on every colour of the scale.
-    base = alt.Chart(_values(steps)).encode(x=x, y=y, tooltip=_tooltip("step"))
+    base = alt.Chart(values(steps)).encode(x=x, y=y, tooltip=_tooltip("step"))
     halo = base.mark_point(shape="diamond", size=90, stroke="#ffffff", strokeWidth=4, fill=None, opacity=1)
-    mark = base.mark_point(shape="diamond", size=90, stroke=_INK, strokeWidth=1.5, opacity=1)
+    mark = base.mark_point(shape="diamond", size=90, stroke=INK, strokeWidth=1.5, opacity=1)
     return [halo, mark.encode(fill=alt.Fill("sign:N", scale=scale, legend=legend))]
 
 
@@ -362,7 +339,7 @@ def _picture(points: pl.DataFrame, layer: int, labelling: str, named: pl.DataFra
     trust = points["trustworthiness"][0]
     name = "embeddings" if layer < 0 else f"layer {layer}"
     blank = alt.Axis(labels=False, ticks=False, title=None, grid=False, domain=False)
-    base = alt.Chart(_values(points.drop("trustworthiness", "layer"))).encode(
+    base = alt.Chart(values(points.drop("trustworthiness", "layer"))).encode(
         x=alt.X("x:Q", axis=blank, scale=alt.Scale(domain=_range(points["x"]), nice=False)),
         y=alt.Y("y:Q", axis=blank, scale=alt.Scale(domain=_range(points["y"]), nice=False)),
     )
@@ -372,9 +349,9 @@ def _picture(points: pl.DataFrame, layer: int, labelling: str, named: pl.DataFra
     if field == "label:N":
         names = sorted(named["label"].drop_nulls().unique().to_list())
         # A hue for each of seven labels, then a new shape: hues alone can't be told apart beyond that.
-        shapes = [_SHAPES[place // len(_HUES) % len(_SHAPES)] for place in range(len(names))]
+        shapes = [_SHAPES[place // len(HUES) % len(_SHAPES)] for place in range(len(names))]
         legend = alt.Legend(title=labelling, columns=1 + (len(names) - 1) // 20, symbolLimit=0, labelLimit=220)
-        colours = alt.Scale(domain=names, range=list(islice(cycle(_HUES), len(names))))
+        colours = alt.Scale(domain=names, range=list(islice(cycle(HUES), len(names))))
         encoding = {
             "color": alt.Color(field, scale=colours, legend=legend),
             "shape": alt.Shape(field, scale=alt.Scale(domain=names, range=shapes), legend=legend),
@@ -419,19 +396,3 @@ def _range(values: pl.Series) -> list[float]:
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
     margin = 0.06 * (high - low) or 1.0
     return [low - margin, high + margin]
-
-
-def _values(rows: pl.DataFrame) -> alt.Data:
-    return alt.Data(values=rows.to_dicts())  # type: ignore[no-untyped-call]
-
-
-def _dressed(chart: alt.VConcatChart | alt.ConcatChart) -> alt.Chart:
-    return (  # type: ignore[no-any-return]
-        chart.configure(font=_FONT, background="#ffffff", padding=14)
-        .configure_view(stroke="#bbbbbb")
-        .configure_title(
-            fontSize=16, subtitleFontSize=12, subtitleColor="#555555", subtitlePadding=6, offset=14, color=_INK
-        )
-        .configure_axis(labelFontSize=12, titleFontSize=12, labelColor=_INK, titleColor=_INK)
-        .configure_legend(labelFontSize=11, titleFontSize=12, labelColor=_INK, titleColor=_INK)
-    )

@@ -9,8 +9,8 @@ paired. They are not stratified by label: a mean needs no label to be in each dr
 resamples show half of the variance.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -18,12 +18,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyses.resampling import Floats, Sampled, bootstrap_counts, estimate, generator, permutations
+from analyses.resampling import Floats, bootstrap_counts, generator, permutations
+from analyses.series import Series
 from warehouse.errors import InputError
-from warehouse.tables import table
-
-OVER_CONTROLS = "_over_controls"
-"""Ends the name of a metric from which the controls' profiles were taken off."""
 
 PART_ENDINGS = {"layer": "", "attention": "_attention", "mlp": "_mlp"}
 """What a metric's name says of the part of the layer that it is about."""
@@ -60,6 +57,17 @@ class MeasuredConcept:
         )
 
 
+def known_shares(lesioned: MeasuredConcept) -> dict[str, float]:
+    """The share of prompts that the intact model answers rightly, by asked labelling, on main terms.
+
+    Args:
+        lesioned: a concept with its rows of `lesions`, which tell of the intact model too.
+    """
+    asked = lesioned.asked().filter(variant="", layer=0)
+    shares = asked.group_by("labelling").agg(pl.col("intact_correct").cast(pl.Float64).mean())
+    return {str(labelling): float(share) for labelling, share in shares.iter_rows()}
+
+
 @dataclass(frozen=True)
 class TermEffects:
     """An effect on each term at each layer.
@@ -76,56 +84,6 @@ class TermEffects:
     terms: tuple[str, ...]
     values: Floats
     to_lose: Floats | None = None
-
-
-@dataclass(frozen=True)
-class Key:
-    """The keys of a profile in the table, the layer aside."""
-
-    technique: str
-    metric: str
-    labelling: str
-    variant: str
-    position: str = "last"
-    template_kind: str = "asking"
-
-    def over_controls(self) -> "Key":
-        """The same with the controls taken off."""
-        return replace(self, metric=self.metric + OVER_CONTROLS)
-
-
-@dataclass(frozen=True)
-class Series:
-    """A metric at every layer, from 0 or from a later one up, under all draws.
-
-    Attributes:
-        value: shape (layers,).
-        resampled: shape (layers, resamples).
-        permuted: shape (layers, permutations); None where nothing is exchanged.
-        first: the lowest layer.
-    """
-
-    value: Floats
-    resampled: Floats
-    permuted: Floats | None = None
-    first: int = 0
-
-    def rows(self, key: Key, terms: int) -> Iterator[dict[str, object]]:
-        """Rows of `profiles`, one a layer; none where a value can't be computed.
-
-        Draws in which it can't be computed are left out, such as those of terms that have nothing to lose.
-        """
-        if not np.isfinite(self.value).all():
-            return
-        for place, value in enumerate(self.value):
-            drawn = self.resampled[place]
-            permuted = None if self.permuted is None else self.permuted[place]
-            sampled = Sampled(
-                float(value),
-                drawn[np.isfinite(drawn)],
-                None if permuted is None else permuted[np.isfinite(permuted)],
-            )
-            yield asdict(key) | {"layer": self.first + place, **asdict(estimate(sampled)), "n": terms}
 
 
 @dataclass(frozen=True)
@@ -234,13 +192,6 @@ def profile_over_controls(
         _contrast(values, to_lose, groups[:, None], counts),
         _contrast(values, to_lose, draws.exchanged(groups, *names)) if draws.permutations else None,
     )
-
-
-def profiles_table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    """The rows of `profiles`, sorted by key."""
-    entry = table("profiles")
-    found = pa.Table.from_pylist(list(rows), schema=entry.schema())
-    return found.sort_by([(column.name, "ascending") for column in entry.keys])
 
 
 def _has_something_to_lose(effects: TermEffects) -> bool:

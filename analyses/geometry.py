@@ -1,23 +1,17 @@
-"""The geometry of a set of vectors: distances, silhouettes, local anisotropy, linearity.
+"""The geometry of a set of vectors: distances, local anisotropy, linearity.
 
 Each metric is a function of plain arrays, one vector a term, and knows nothing of layers, templates or tables (see
-`profiles`). What must be taken thousands of times, under resampled terms or permuted labels, is taken for all draws at
-once by matrix products with one distance matrix. Vectors that are all the same have defined values: silhouette 0,
-anisotropy 0, R² of the mean. Distances and fits are in float64, the products of draws in float32.
+`profiles`). Silhouettes, which are taken from the distances, are in `silhouettes`. Vectors that are all the same have
+defined values: anisotropy 0, R² of the mean. All is in float64.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist, squareform
 
 from warehouse.errors import InputError
 
 Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 NEIGHBOURS = 20
 """Neighbours behind the local anisotropy, as in the paper."""
@@ -33,9 +27,6 @@ _ROUNDING = 1e-12
 
 _FLAT = 1e-10
 """An axis with less of the squared length, relative to the longest one, is rounding of float32 vectors."""
-
-_BLOCK, _PERMUTED_BLOCK = 128, 32
-"""Resamples and permutations taken at a time, so that the matrices of a block stay in the processor's cache."""
 
 
 def cosine_distances(vectors: NDArray[np.floating]) -> Floats:
@@ -59,194 +50,6 @@ def cosine_distances(vectors: NDArray[np.floating]) -> Floats:
 def euclidean_distances(points: NDArray[np.floating]) -> Floats:
     """Straight distances between any two points, shape (terms, terms)."""
     return np.asarray(squareform(pdist(np.asarray(points, dtype=np.float64))), dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Terms sorted by label.
-
-    Attributes:
-        codes: the label of each term, 0 to labels - 1, shape (terms,).
-        order: the terms, those of one label next to each other.
-        slices: where each label's terms stand in `order`.
-    """
-
-    codes: NDArray[np.intp]
-    order: NDArray[np.intp]
-    slices: tuple[slice, ...]
-
-    @property
-    def sizes(self) -> NDArray[np.intp]:
-        """Terms of each label."""
-        return np.array([part.stop - part.start for part in self.slices], dtype=np.intp)
-
-
-def group(labels: Sequence[str] | Sequence[int] | NDArray[np.generic]) -> Groups:
-    """Sort terms by label.
-
-    Raises:
-        InputError: fewer than two labels.
-    """
-    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
-    ends = np.cumsum(np.bincount(codes))
-    if len(ends) < 2:
-        raise InputError("A silhouette compares labels: give terms of at least two.")
-    starts = (0, *ends[:-1])
-    return Groups(
-        codes, np.argsort(codes, kind="stable"), tuple(slice(*ends_of) for ends_of in zip(starts, ends, strict=True))
-    )
-
-
-def silhouette_samples(distances: Floats, groups: Groups) -> Floats:
-    """How much nearer each term is to its own label than to the nearest other one.
-
-    `s(i) = (b(i) - a(i)) / max(a(i), b(i))`: a is the mean distance to the other terms of the same label, b the mean
-    distance to the terms of the nearest other label (paper, technique 1; Rousseeuw 1987). A term alone in its label,
-    and one for which a and b are both zero, gets 0.
-
-    Args:
-        distances: shape (terms, terms).
-        groups: the labels of the terms.
-
-    Returns:
-        Values from -1 to 1, shape (terms,).
-    """
-    sums = np.stack([distances[:, groups.order[part]].sum(axis=1) for part in groups.slices], axis=1)
-    rows, own_size = np.arange(len(distances)), groups.sizes[groups.codes]
-    own = sums[rows, groups.codes] / np.maximum(own_size - 1, 1)
-    others = sums / groups.sizes
-    others[rows, groups.codes] = np.inf
-    nearest = others.min(axis=1)
-    larger = np.maximum(own, nearest)
-    counted = (larger > 0) & (own_size > 1)
-    return np.asarray(np.divide(nearest - own, larger, out=np.zeros_like(own), where=counted))
-
-
-def silhouette(distances: Floats, groups: Groups) -> float:
-    """The mean of `silhouette_samples` over terms."""
-    return float(silhouette_samples(distances, groups).mean())
-
-
-@dataclass(frozen=True)
-class GroupDraws:
-    """Bootstrap counts made ready for silhouettes: terms sorted by label, all shapes (terms, resamples).
-
-    Attributes:
-        groups: the labels.
-        shares: a term's count over all counts of its label.
-        own: what turns the mean distance to a label, a term's own copies (at distance zero) counted in, into the mean
-            without them; 0 where a term has nothing but copies.
-        weights: a term's count over all counts.
-        lost: for each label the resamples that hold none of its terms, shape (labels, resamples).
-    """
-
-    groups: Groups
-    shares: Singles
-    own: Singles
-    weights: Singles
-    lost: NDArray[np.bool_]
-
-
-def group_draws(groups: Groups, counts: Singles) -> GroupDraws:
-    """Make counts of shape (terms, resamples) ready for `resampled_silhouettes`."""
-    ordered = counts[groups.order].astype(np.float64)
-    starts = [part.start for part in groups.slices]
-    sizes = np.add.reduceat(ordered, starts, axis=0)
-    of_term = np.repeat(sizes, groups.sizes, axis=0)
-    rest = of_term - ordered
-    return GroupDraws(
-        groups=groups,
-        shares=np.divide(ordered, of_term, out=np.zeros_like(ordered), where=of_term > 0).astype(np.float32),
-        own=np.divide(of_term, rest, out=np.zeros_like(ordered), where=rest > 0).astype(np.float32),
-        weights=(ordered / ordered.sum(axis=0)).astype(np.float32),
-        lost=sizes == 0,
-    )
-
-
-def resampled_silhouettes(distances: Floats, draws: GroupDraws) -> Floats:
-    """The silhouette of each resample of terms.
-
-    A term that was drawn w times counts w times, and its copies are left out of the mean distance to its own label:
-    they lie at distance zero and would make any labelling look tighter than it is. A term that has nothing but copies
-    in its label is alone there and gets 0.
-
-    Args:
-        distances: shape (terms, terms).
-        draws: from `group_draws`.
-
-    Returns:
-        Shape (resamples,).
-    """
-    groups = draws.groups
-    matrix = distances[np.ix_(groups.order, groups.order)].astype(np.float32)
-    columns = [np.ascontiguousarray(matrix[:, part]) for part in groups.slices]
-    resamples = draws.shares.shape[1]
-    values = np.empty(resamples)
-    for start in range(0, resamples, _BLOCK):
-        block = slice(start, min(start + _BLOCK, resamples))
-        own = np.empty((len(matrix), block.stop - start), dtype=np.float32)
-        nearest = np.full_like(own, np.inf)
-        to_label = np.empty_like(own)
-        for label, part in enumerate(groups.slices):
-            np.matmul(columns[label], draws.shares[part, block], out=to_label)
-            own[part] = to_label[part]
-            to_label[part] = np.inf
-            if draws.lost[label, block].any():
-                to_label[:, draws.lost[label, block]] = np.inf
-            np.minimum(nearest, to_label, out=nearest)
-        own *= draws.own[:, block]
-        counted = (draws.own[:, block] > 0) & np.isfinite(nearest)
-        values[block] = (_samples(own, nearest, counted) * draws.weights[:, block]).sum(axis=0)
-    return values
-
-
-@dataclass(frozen=True)
-class PermutedGroups:
-    """Labels under permutation.
-
-    Attributes:
-        groups: the labels as they are.
-        codes: the label of each term under each permutation, shape (permutations, terms).
-    """
-
-    groups: Groups
-    codes: NDArray[np.intp]
-
-
-def permuted_groups(groups: Groups, orders: NDArray[np.intp]) -> PermutedGroups:
-    """Make permutations of shape (terms, permutations) ready for `permuted_silhouettes`."""
-    return PermutedGroups(groups, np.ascontiguousarray(groups.codes[orders].T))
-
-
-def permuted_silhouettes(distances: Floats, permuted: PermutedGroups) -> Floats:
-    """The silhouette under each permutation of the labels, shape (permutations,).
-
-    A sparse product: a row for each permutation and label, with an entry for each term that carries the label.
-    """
-    matrix = distances.astype(np.float32)
-    sizes = permuted.groups.sizes
-    labels, terms = len(sizes), len(matrix)
-    without_itself = np.where(sizes > 1, sizes / np.maximum(sizes - 1, 1), 0.0).astype(np.float32)
-    values = np.empty(len(permuted.codes))
-    for start in range(0, len(values), _PERMUTED_BLOCK):
-        codes = permuted.codes[start : start + _PERMUTED_BLOCK]
-        draws = np.arange(len(codes))[:, None]
-        entries = np.repeat((1.0 / sizes).astype(np.float32)[None], len(codes), axis=0)[draws, codes]
-        cells = (entries.ravel(), ((draws * labels + codes).ravel(), np.tile(np.arange(terms), len(codes))))
-        shares = csr_array(cells, shape=(len(codes) * labels, terms))
-        to_label = (shares @ matrix).reshape(len(codes), labels, terms)
-        place = (draws, codes, np.arange(terms)[None])
-        own = to_label[place] * without_itself[codes]
-        to_label[place] = np.inf
-        values[start : start + len(codes)] = _samples(own, to_label.min(axis=1), sizes[codes] > 1).mean(axis=1)
-    return values
-
-
-def _samples(own: Singles, nearest: Singles, counted: NDArray[np.bool_]) -> Floats:
-    larger = np.maximum(own, nearest)
-    counted = counted & (larger > 0)
-    samples: Floats = np.divide(nearest - own, larger, out=np.zeros(own.shape), where=counted)
-    return samples
 
 
 def anisotropy_samples(points: NDArray[np.floating], neighbours: int = NEIGHBOURS) -> Floats:

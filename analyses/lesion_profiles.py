@@ -1,25 +1,23 @@
 """Profiles of the lesions: how much of the answers goes when a layer, its attention or its MLP goes.
 
-Here rows of `lesions` become rows of `profiles`. Which prompts enter, how terms are drawn and how controls are taken
+Here rows of `lesions` become profiles. Which prompts enter, how terms are drawn and how controls are taken
 off is in `effects`. How a layer is lesioned doesn't belong here.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
-import pyarrow as pa
 
 from analyses.effects import (
     PART_ENDINGS,
     Draws,
-    Key,
     MeasuredConcept,
     control_sets,
     profile,
     profile_over_controls,
-    profiles_table,
     term_effects,
 )
+from analyses.series import Key, Profile
 
 _KNOWN = pl.col("intact_correct").cast(pl.Float64)
 _EFFECTS: dict[str, tuple[pl.Expr, pl.Expr | None]] = {
@@ -37,7 +35,7 @@ def lesion_profiles(
     seed: int = 0,
     resamples: int = 1000,
     permutations: int = 200,
-) -> pa.Table:
+) -> list[Profile]:
     """How far each layer's lesion takes the answers away, for one model and one concept.
 
     For each lesion, part, asked labelling and variant: the mean over terms (a term's prompts averaged first) of
@@ -61,23 +59,23 @@ def lesion_profiles(
         permutations: of terms over concept and controls.
 
     Returns:
-        Rows of `profiles`, sorted by key: template kind `asking`, position `last`.
+        Profiles: template kind `asking`, position `last`.
 
     Raises:
         InputError: a prompt lacks a layer, or a control was measured at other layers than the concept.
     """
     draws = Draws(seed, resamples, permutations)
     against = control_sets(concept.concept, controls)
-    rows: list[dict[str, object]] = []
+    profiles: list[Profile] = []
     for key, found in concept.asked().group_by("labelling", "variant", "lesion", "part"):
         labelling, variant, lesion, part = map(str, key)
         same = [(name, control.filter(lesion=lesion, part=part)) for name, control in against]
         for name, expressions in _EFFECTS.items():
             own = Key("lesions", f"{lesion}{PART_ENDINGS[part]}_{name}", labelling, variant)
             effects = term_effects(concept.concept, found, *expressions)
-            rows += profile(effects, draws, variant, labelling).rows(own, len(effects.terms))
+            profiles.append(Profile(own, profile(effects, draws, variant, labelling), len(effects.terms)))
             others = [term_effects(other, control, *expressions) for other, control in same if len(control)]
             contrast = profile_over_controls(effects, others, draws, variant, labelling)
             if contrast is not None:
-                rows += contrast.rows(own.over_controls(), len(effects.terms))
-    return profiles_table(rows)
+                profiles.append(Profile(own.over_controls(), contrast, len(effects.terms)))
+    return profiles

@@ -1,6 +1,6 @@
 """Profiles of the patches: how much of the answer comes back with the clean run's activation, layer by layer.
 
-Here rows of `patches` become rows of `profiles`, for the positions `last` and `term`; the full grid over tokens has no
+Here rows of `patches` become profiles, for the positions `last` and `term`; the full grid over tokens has no
 profile. Which prompts enter is in `effects`. How a run is patched doesn't belong here.
 """
 
@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from analyses.effects import Draws, Key, MeasuredConcept, Series, profiles_table
+from analyses.effects import Draws, MeasuredConcept
 from analyses.resampling import Floats
+from analyses.series import STEP, Key, Profile, Series
 from warehouse.errors import InputError
 
 LEAST_DIFFERENCE = 0.5
@@ -23,7 +24,6 @@ denominator would be carried by pairs of the wrong sign. Half a logit is four st
 """
 
 _PAIR = ("template", "term", "corrupting_term")
-_STEP = "_step"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Pairs:
     whole: Floats
 
 
-def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 1000) -> pa.Table:
+def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 1000) -> list[Profile]:
     """How much of the answer a patch at each layer restores, for one model and one concept.
 
     For each site, position, asked labelling and variant, `<site>_restored`: the paper's P, as a ratio of sums over
@@ -71,14 +71,14 @@ def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 
         resamples: bootstrap resamples.
 
     Returns:
-        Rows of `profiles`, sorted by key: template kind `asking`, positions `last` and `term`; `n` counts clean terms.
+        Profiles: template kind `asking`, positions `last` and `term`; `n` counts clean terms.
 
     Raises:
         InputError: a pair lacks a layer.
     """
     draws = Draws(seed, resamples)
     goes_on = _prompts_that_go_on(concept.prompts)
-    rows: list[dict[str, object]] = []
+    profiles: list[Profile] = []
     patched = concept.asked().filter(pl.col("position") != "token")
     for key, found in patched.group_by("labelling", "variant", "site", "position"):
         labelling, variant, site, position = map(str, key)
@@ -89,17 +89,18 @@ def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 
         series = _restored(pairs, draws.counts(pairs.all_terms, variant, labelling))
         same_token = position == "last" and not len(kept.join(goes_on, on=["template", "term"], how="anti"))
         for metric, measured in _metrics(site, series, same_token=same_token):
-            rows += measured.rows(Key("patches", metric, labelling, variant, position), pairs.terms)
-    return profiles_table(rows)
+            named = Key("patches", metric, labelling, variant, position)
+            profiles.append(Profile(named, measured, pairs.terms))
+    return profiles
 
 
 def _metrics(site: str, series: Series, *, same_token: bool) -> Iterator[tuple[str, Series]]:
     name = f"{site}_restored"
     yield name, series
     if site == "resid" and same_token:
-        yield name + _STEP, Series(np.diff(series.value, prepend=0.0), np.diff(series.resampled, axis=0, prepend=0.0))
+        yield name + STEP, Series(np.diff(series.value, prepend=0.0), np.diff(series.resampled, axis=0, prepend=0.0))
     elif site == "resid":
-        yield name + _STEP, Series(np.diff(series.value), np.diff(series.resampled, axis=0), first=1)
+        yield name + STEP, Series(np.diff(series.value), np.diff(series.resampled, axis=0), first=1)
 
 
 def _restored(pairs: _Pairs, counts: Floats) -> Series:

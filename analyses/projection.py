@@ -20,7 +20,7 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import trustworthiness
 from threadpoolctl import threadpool_limits
 
-from analyses.geometry import Floats, cosine_distances
+from analyses.geometry import Floats, cosine_distances, euclidean_distances
 from analyses.resampling import generator
 from warehouse.errors import InputError
 from warehouse.tables import table
@@ -150,8 +150,8 @@ def project(
     what is measured in them is that layer's alone. The same seed gives the same picture on one machine.
 
     Three cases have no such layout, and are drawn so: terms that all have the same vector (the embeddings at the last
-    token: all prompts of a template end in the same token) lie all at zero, with trustworthiness 1, for there is
-    nothing to distort; fewer than 4 terms lie on their principal axes; a concept of fewer than 32 terms has
+    token: all prompts of a template end in the same token) lie all at zero, with trustworthiness and continuity 1, for
+    there is nothing to distort; fewer than 4 terms lie on their principal axes; a concept of fewer than 32 terms has
     coordinates in as many dimensions as terms less two, and zeros behind them.
 
     Args:
@@ -162,7 +162,7 @@ def project(
         template_kind: which templates are read.
         position: where they are read.
         variant: which terms: empty for the main ones, or a control spelling.
-        neighbours: neighbours in the graph and in the trustworthiness, the term itself counted in the former; fewer
+        neighbours: neighbours in the graph, the term itself counted in, and in trustworthiness and continuity; fewer
             where there are fewer terms.
         progress: called with each layer when it is done.
 
@@ -198,7 +198,7 @@ def project(
                 coordinates = _layout(points, graph, DIMENSIONS, None, chance)
             # A layer without any difference is drawn at zero, and the next one still starts from the last real picture.
             drawn = plane if apart and plane is not None else np.zeros((len(names), 2))
-            trust = _trust(distances, drawn, neighbours) if apart else 1.0
+            trust, continuity = _faithfulness(distances, drawn, neighbours) if apart else (1.0, 1.0)
             columns = {
                 "template_kind": pa.repeat(template_kind, len(names)),
                 "position": pa.repeat(position, len(names)),
@@ -209,6 +209,7 @@ def project(
                 "y": pa.array(drawn[:, 1].astype(np.float32)),
                 "coordinates": pa.FixedSizeListArray.from_arrays(coordinates.astype(np.float32).ravel(), DIMENSIONS),
                 "trustworthiness": pa.repeat(trust, len(names)),
+                "continuity": pa.repeat(continuity, len(names)),
             }
             pictures.append(pa.table([columns[name] for name in schema.names], schema=schema))
             if progress is not None:
@@ -337,9 +338,36 @@ def _aligned(layout: Floats, below: Floats | None) -> Floats:
     return np.asarray(layout @ turn)
 
 
-def _trust(distances: Floats, drawn: Floats, neighbours: int) -> float:
+def _faithfulness(distances: Floats, drawn: Floats, neighbours: int) -> tuple[float, float]:
+    """Trustworthiness and continuity of a picture of so many neighbours, from the distances that it draws."""
     count = min(neighbours, (len(distances) - 1) // 2)
     if count < 1:
-        return 1.0
+        return 1.0, 1.0
+    trust = float(trustworthiness(distances.copy(), drawn, n_neighbors=count, metric="precomputed"))
     # Rounding can carry a perfect picture above 1.
-    return min(1.0, float(trustworthiness(distances.copy(), drawn, n_neighbors=count, metric="precomputed")))
+    return min(1.0, trust), continuity(distances, drawn, count)
+
+
+def continuity(distances: Floats, drawn: Floats, neighbours: int) -> float:
+    """How many neighbours in the space are neighbours in the picture too: trustworthiness with the two exchanged.
+
+    `1 - 2 / (n k (2n - 3k - 1)) * sum of (r(i, j) - k)` over each point's k nearest in the space that are not among its
+    k nearest in the picture, r their rank there (Venna & Kaski 2001). A picture that tears a group apart loses it; one
+    that lays different groups over each other keeps it, and loses trustworthiness.
+
+    Args:
+        distances: in the space, shape (terms, terms).
+        drawn: the picture, shape (terms, 2).
+        neighbours: k, less than half of the terms.
+
+    Returns:
+        From 0 to 1.
+    """
+    terms = len(distances)
+    itself = np.eye(terms)
+    near = np.argsort(distances - itself, axis=1, kind="stable")[:, 1 : neighbours + 1]
+    order = np.argsort(euclidean_distances(drawn) - itself, axis=1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(terms), order.shape), axis=1)
+    lost = np.maximum(np.take_along_axis(ranks, near, axis=1) - neighbours, 0).sum()
+    return float(1.0 - lost * 2.0 / (terms * neighbours * (2.0 * terms - 3.0 * neighbours - 1.0)))

@@ -1,6 +1,6 @@
 """Profiles of saliency: how large the gradients of a layer's weights are, and which way its weights push the answer.
 
-Here rows of `saliency` become rows of `profiles`. Which prompts enter, how terms are drawn and how controls are taken
+Here rows of `saliency` become profiles. Which prompts enter, how terms are drawn and how controls are taken
 off is in `effects`. How gradients are taken doesn't belong here.
 """
 
@@ -8,19 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import polars as pl
-import pyarrow as pa
 
 from analyses.effects import (
     PART_ENDINGS,
     Draws,
-    Key,
     MeasuredConcept,
     control_sets,
     profile,
     profile_over_controls,
-    profiles_table,
     term_effects,
 )
+from analyses.series import Key, Profile
 
 _SIZE = pl.col("size").sum() / pl.col("weights").sum()
 _PUSH = pl.col("first_order_effect").sum()
@@ -40,7 +38,7 @@ def saliency_profiles(
     seed: int = 0,
     resamples: int = 1000,
     permutations: int = 200,
-) -> pa.Table:
+) -> list[Profile]:
     """How each layer's weights bear on the answer, for one model and one concept.
 
     For each labelling that is asked for and each variant, of the whole layer (norms and all) and, with `_attention` or
@@ -63,14 +61,14 @@ def saliency_profiles(
         permutations: of terms over concept and controls.
 
     Returns:
-        Rows of `profiles`, sorted by key: template kind `asking`, position `last`.
+        Profiles: template kind `asking`, position `last`.
 
     Raises:
         InputError: a prompt lacks a layer, or a control was measured at other layers than the concept.
     """
     draws = Draws(seed, resamples, permutations)
     against = [(name, _parts(rows)) for name, rows in control_sets(concept.concept, controls)]
-    rows: list[dict[str, object]] = []
+    profiles: list[Profile] = []
     for key, found in concept.asked().group_by("labelling", "variant"):
         labelling, variant = map(str, key)
         parts = _parts(found)
@@ -80,12 +78,12 @@ def saliency_profiles(
                 continue
             own = Key("saliency", metric, labelling, variant)
             effects = term_effects(concept.concept, prompts, _VALUE)
-            rows += profile(effects, draws, variant, labelling).rows(own, len(effects.terms))
+            profiles.append(Profile(own, profile(effects, draws, variant, labelling), len(effects.terms)))
             others = [term_effects(name, same, _VALUE) for name, control in against if len(same := of_parts(control))]
             contrast = profile_over_controls(effects, others, draws, variant, labelling)
             if contrast is not None:
-                rows += contrast.rows(own.over_controls(), len(effects.terms))
-    return profiles_table(rows)
+                profiles.append(Profile(own.over_controls(), contrast, len(effects.terms)))
+    return profiles
 
 
 def _parts(rows: pl.DataFrame) -> pl.DataFrame:

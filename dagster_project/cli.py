@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
+from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
 from dagster_project.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
@@ -110,11 +111,25 @@ def run(
     sample: Annotated[
         int, typer.Option(min=0, help="Prompts, and pairs, of a concept that are intervened on; 0: all that can be.")
     ] = 160,
+    held_out: Annotated[
+        int,
+        typer.Option(
+            "--held-out", min=0, help="Prompts, and pairs, of held-out templates besides: for the map's stability."
+        ),
+    ] = 40,
     answers: Annotated[int, typer.Option(min=0, help="Prompts of a concept that are answered under each lesion.")] = 12,
     memory: Annotated[
         str | None, typer.Option(help="What streams may take, like 24GB. Default: half of what is free.")
     ] = None,
     umap: Annotated[bool, typer.Option(help="Draw UMAP pictures and measure in UMAP's space.")] = True,
+    untrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--untrained/--no-untrained",
+            help="Measure each model's untrained twin too, activations alone: the same shape and tokenizer, random "
+            "weights. Default: for models of less than a billion weights.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
@@ -141,6 +156,7 @@ def run(
         sites=_names(sites),
         contributions=contributions,
         sample=sample,
+        held_out=held_out,
         answers=answers,
         memory=memory,
     )
@@ -158,7 +174,8 @@ def run(
             cancel_own_runs(instance)
 
         outcome = interruptible(
-            lambda: run_models(instance, places, entries, settings, for_console(shown), umap=umap), farewell
+            lambda: run_models(instance, places, entries, settings, for_console(shown), umap=umap, untrained=untrained),
+            farewell,
         )
     _print_outcome(places, [entry.slug for entry in entries], names, outcome)
 
@@ -272,6 +289,7 @@ def docs() -> None:
 
 app.command(cls=SqlCommand)(sql)
 app.command()(verify)
+app.command()(validate)
 
 
 def _names(written: str) -> list[str]:

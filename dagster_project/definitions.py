@@ -5,7 +5,7 @@
 
 import dagster as dg
 
-from dagster_project.defs import analyses, answers, atlas, checks, extraction, jobs, library, sensors
+from dagster_project.defs import analyses, answers, atlas, checks, extraction, jobs, library, maps, sensors
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.progress import LogProgress, Progress
 
@@ -23,7 +23,8 @@ def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = N
             extraction.extraction,
             answers.judgements,
             analyses.projections,
-            analyses.profiles,
+            analyses.profiled,
+            maps.mapped,
             atlas.umap_pictures,
             atlas.profile_map,
             atlas.catalog,

@@ -10,13 +10,14 @@ from warehouse.versions import fingerprint
 VERSIONS = {
     "library": 1,
     "models": 1,
-    "plants": 1,
+    "plants": 2,
     "extraction": 2,
     "saliency": 1,
     "responses": 1,
     "judgements": 1,
-    "projections": 1,
-    "profiles": 2,
+    "projections": 2,
+    "profiles": 3,
+    "maps": 1,
     "charts": 1,
 }
 """Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
@@ -64,6 +65,11 @@ def activations(model: str, prompts: str, dtype: str | None) -> str:
     return _of("activations", "extraction", model=model, prompts=prompts, dtype=dtype)
 
 
+def first_tokens(model: str, prompts: str, dtype: str | None) -> str:
+    """Of a model's first tokens of the prompts of one concept; arguments as `activations`."""
+    return _of("first_tokens", "extraction", model=model, prompts=prompts, dtype=dtype)
+
+
 def contributions(model: str, prompts: str, dtype: str | None) -> str:
     """Of what a model's attention and MLPs add for the prompts of one concept; arguments as `activations`."""
     return _of("contributions", "extraction", model=model, prompts=prompts, dtype=dtype)
@@ -106,14 +112,26 @@ def projections(activations: str, prompts: str, terms: str, kind: str, seed: int
     )
 
 
-def profiles(inputs: dict[str, str | None], seed: int, resamples: int, permutations: int) -> str:
-    """Of the profiles of one model and one concept.
+def profiles(name: str, inputs: dict[str, str | None], seed: int, resamples: int, permutations: int) -> str:
+    """Of the profiles of one model and one concept, or of the draws behind them.
 
     Args:
+        name: the table: `profiles` or `profile_draws`.
         inputs: for each table that is read, its partition's fingerprint; None for one that is not there.
         seed, resamples, permutations: the draws.
     """
-    return _of("profiles", "profiles", inputs=inputs, seed=seed, resamples=resamples, permutations=permutations)
+    return _of(name, "profiles", inputs=inputs, seed=seed, resamples=resamples, permutations=permutations)
+
+
+def maps(name: str, inputs: dict[str, str | None], contrasts: str) -> str:
+    """Of one of the tables of the map of one model and one concept.
+
+    Args:
+        name: the table.
+        inputs: for each table that is read, its partition's fingerprint; None for one that is not there.
+        contrasts: the hash of the file that tells which contrasts are read, and how far they are believed.
+    """
+    return _of(name, "maps", inputs=inputs, contrasts=contrasts)
 
 
 def chart(inputs: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import InputError, TableError, TransientError
@@ -46,6 +47,11 @@ class Landing:
         path = self.store.path(self.name, **keys)
         self._current.append(Commit(path, footer.rows, path.stat().st_size, expected))
         return True
+
+    def forget(self, **keys: str) -> None:
+        """Don't count a partition as current after all: it is written again with its siblings."""
+        path = self.store.path(self.name, **keys)
+        self._current = [commit for commit in self._current if commit.path != path]
 
     def wrote(self, commit: Commit | None, forwards: int = 0) -> None:
         """Count a partition that was committed, and the prompts that went through the model for it."""
@@ -116,6 +122,26 @@ def land_together(store: Store, names: Sequence[str], fill: Callable[[dict[str, 
         raise
     for landing in landings.values():
         yield landing.result()
+
+
+def refill(
+    landings: dict[str, Landing], expected: dict[str, str], make: Callable[[], dict[str, pa.Table]], **keys: str
+) -> None:
+    """Write one partition of several tables that are made together, unless all of them are current.
+
+    Args:
+        landings: by table.
+        expected: the fingerprint of each.
+        make: gives the rows of each.
+        keys: the partition.
+    """
+    if all([landing.is_current(expected[name], **keys) for name, landing in landings.items()]):  # noqa: C419
+        return  # Each is asked, not only until the first that is stale: those that are current are counted by it.
+    for landing in landings.values():
+        landing.forget(**keys)
+    made = make()
+    for name, landing in landings.items():
+        landing.wrote(landing.store.write(name, made[name], fingerprint=expected[name], **keys))
 
 
 def upstream(store: Store, name: str, **keys: str) -> str:

@@ -17,14 +17,16 @@ from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
 from extract.loading import LoadedModel, describe, load_model
 from extract.models import ModelEntry, model_fingerprint, plants_table
+from extract.untrained import compared, pairs_among
 from warehouse.store import Commit, Store, Writer
+from warehouse.tables import table
 
 if TYPE_CHECKING:
     from extract.extraction import Subject, Wanted
     from extract.machine import Machine
     from extract.tokenization import Tokenized
 
-SWEPT = ("activations", "contributions", "lesions", "patches")
+SWEPT = ("activations", "first_tokens", "contributions", "lesions", "patches")
 """The tables that one sweep fills."""
 
 _LIBRARY = ("prompts", "terms", "labels")
@@ -99,12 +101,15 @@ class Measuring:
                 continue
             from extract.pairing import pair_tokens
 
-            pairs, prompts = (self._store.read(name, concept=concept) for name in ("pairs", "prompts"))
+            prompts = self._prompts(concept)
+            pairs = self._store.read("pairs", concept=concept)
+            if self._entry.is_untrained:
+                pairs = pairs_among(prompts, pairs)
             rows = pair_tokens(pairs, prompts, self._tokenized(concept))
             landing.wrote(self._write("pair_tokens", rows, expected, concept=concept))
 
     def sweep(self, landings: dict[str, Landing]) -> None:
-        """Activations, contributions, lesions and patches of every concept: all that is stale, in one sweep."""
+        """What a sweep fills, of every concept: all that is stale, in one sweep."""
         for concept in self._concepts:
             keys = {"model": self._entry.slug, "concept": concept}
             expected = {name: self._expected(name, concept) for name in landings}
@@ -127,7 +132,7 @@ class Measuring:
             from extract.extraction import threads
             from extract.saliency import extract_saliency, saliency_rows
 
-            sample = self._sample(concept, self._settings.sample)
+            sample = self._samples(concept)
             tokenized = self._tokens_of(concept, sample)
             pairs = self._store.read("pair_tokens", model=self._entry.slug, concept=concept)
             title, passes = f"{self._entry.slug}, {concept}: gradients", 2 * self._loaded.layers
@@ -213,6 +218,7 @@ class Measuring:
 
         return Wanted(
             activations="activations" in stale,
+            first_tokens="first_tokens" in stale,
             contributions="contributions" in stale,
             lesions=self._lesions if "lesions" in stale else (),
             patches=self._patches if "patches" in stale else (),
@@ -222,29 +228,45 @@ class Measuring:
         from extract.extraction import Subject
         from extract.sampling import sample_pairs
 
-        prompts = self._store.read("prompts", concept=concept)
-        pairs = self._store.read("pair_tokens", model=self._entry.slug, concept=concept)
+        prompts = self._prompts(concept)
+        pairs = table("pair_tokens").schema().empty_table()
         if "patches" in stale:
+            fates = self._store.read("pair_tokens", model=self._entry.slug, concept=concept)
             terms = self._store.read("terms", concept=concept)
-            pairs = sample_pairs(pairs, prompts, terms=terms, count=self._settings.sample, seed=self._settings.seed)
-        else:
-            pairs = pairs.slice(0, 0)
-        sample = self._sample(concept, self._settings.sample) if "lesions" in stale else prompts.slice(0, 0)
+            pairs = sample_pairs(fates, prompts, terms=terms, count=self._settings.sample, seed=self._settings.seed)
+        sample = self._samples(concept) if "lesions" in stale else prompts.slice(0, 0)
         return Subject(prompts, self._tokenized(concept), sample, pairs)
 
-    def _sample(self, concept: str, count: int) -> pa.Table:
+    def _samples(self, concept: str) -> pa.Table:
+        """The prompts that are intervened on, some of held-out templates behind the others."""
+        return pa.concat_tables([self._sample(concept, count, held_out=held_out) for held_out, count in self._counts()])
+
+    def _counts(self) -> list[tuple[bool, int]]:
+        """How many prompts or pairs are drawn, from templates that are held out or not; held-out ones only if asked."""
+        held_out = self._settings.held_out
+        return [(False, self._settings.sample), *([(True, held_out)] if held_out else [])]
+
+    def _sample(self, concept: str, count: int, *, held_out: bool = False) -> pa.Table:
         from extract.sampling import sample_prompts
 
-        prompts, terms, labels = (self._store.read(name, concept=concept) for name in ("prompts", "terms", "labels"))
+        prompts = self._prompts(concept)
+        terms, labels = (self._store.read(name, concept=concept) for name in ("terms", "labels"))
         tokens = self._store.read("tokens", model=self._entry.slug, concept=concept)
-        return sample_prompts(prompts, labels, tokens, terms=terms, count=count, seed=self._settings.seed)
+        return sample_prompts(
+            prompts, labels, tokens, terms=terms, count=count, seed=self._settings.seed, held_out=held_out
+        )
+
+    def _prompts(self, concept: str) -> pa.Table:
+        """A concept's prompts; of an untrained twin those that it is compared on."""
+        prompts = self._store.read("prompts", concept=concept)
+        return compared(prompts, self._store.read("terms", concept=concept)) if self._entry.is_untrained else prompts
 
     def _tokenized(self, concept: str) -> "Tokenized":
         """A concept's prompts as tokens, split once a run."""
         if concept not in self._split:
             from extract.extraction import split
 
-            self._split[concept] = split(self._loaded, self._store.read("prompts", concept=concept))
+            self._split[concept] = split(self._loaded, self._prompts(concept))
         return self._split[concept]
 
     def _tokens_of(self, concept: str, sample: pa.Table) -> "Tokenized":
@@ -258,17 +280,24 @@ class Measuring:
         settings, prompts = self._settings, upstream(self._store, "prompts", concept=concept)
         if name == "activations":
             return fingerprints.activations(self._fingerprint, prompts, settings.dtype)
+        if name == "first_tokens":
+            return fingerprints.first_tokens(self._fingerprint, prompts, settings.dtype)
         if name == "contributions":
             return fingerprints.contributions(self._fingerprint, prompts, settings.dtype)
         read = (*_LIBRARY, "pairs") if name in {"patches", "saliency"} else _LIBRARY
         library = {table: upstream(self._store, table, concept=concept) for table in read}
-        chosen: dict[str, object] = {"dtype": settings.dtype, "seed": settings.seed, "sample": settings.sample}
+        chosen: dict[str, object] = {
+            "dtype": settings.dtype,
+            "seed": settings.seed,
+            "sample": settings.sample,
+            "held_out": settings.held_out,
+        }
         if name == "lesions":
             chosen["lesions"] = [[lesion.kind, lesion.part] for lesion in self._lesions]
         elif name == "patches":
             chosen["patches"] = [[patch.site, patch.position] for patch in self._patches]
         elif name == "responses":
-            chosen |= {"sample": settings.answers, "new_tokens": settings.new_tokens}
+            chosen |= {"sample": settings.answers, "held_out": 0, "new_tokens": settings.new_tokens}
         return fingerprints.interventions(name, self._fingerprint, library, chosen)
 
     def _writer(self, name: str, expected: str, rows: int, concept: str) -> AbstractContextManager[Writer]:

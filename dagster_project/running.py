@@ -11,17 +11,23 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import build_defs
+from dagster_project.defs.analyses import PROFILED
+from dagster_project.defs.extraction import OF_TWINS
 from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
+from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from dagster_project.progress import Progress
 from extract.interventions import read_lesions, read_patches, read_size
 from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
+from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
+from warehouse.twins import original_slug
 
-_WITHOUT_UMAP = [*EXTRACTED, "judgements", "profiles"]
+_WITHOUT_UMAP = [*EXTRACTED, "judgements", *PROFILED, *MAPPED]
+_OF_TWINS = [*OF_TWINS, *PROFILED]
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
 
     Raises:
         ModelError: there is no such model, or its folder is none.
-        InputError: no model at all, or two folders of one slug, here or in the warehouse.
+        InputError: no model at all, an untrained twin, or two folders of one slug, here or in the warehouse.
     """
     registry = warehouse.registry()
     entries = dict.fromkeys([resolve(name, registry) for name in names] if names else registry.values())
@@ -53,6 +59,9 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
             f"{warehouse.models} registers no model: add one with `vesalius add PATH`, or give --model PATH."
         )
     for entry in entries:
+        if entry.is_untrained:
+            own = original_slug(entry.slug)
+            raise InputError(f"{entry.slug!r} is measured with its model: `vesalius run --untrained --model {own}`.")
         model_fingerprint(entry)
         double = next((other for other in entries if other.slug == entry.slug and other != entry), None)
         if double is not None:
@@ -86,13 +95,19 @@ def run_models(
     progress: Progress,
     *,
     umap: bool = True,
+    untrained: bool | None = None,
+    atlas: bool = True,
 ) -> Outcome:
     """Write the library, measure each model, draw the atlas: what is current already costs nothing.
+
+    A model's untrained twin is measured before it, its activations alone, so that they are there to be read against.
 
     Args:
         instance: where the runs are recorded.
         entries: the models; from `chosen_models`.
         umap: whether projections and their pictures are made.
+        untrained: whether untrained twins are measured too; by default those of small models.
+        atlas: whether what shows all models is made anew.
 
     Raises:
         VesaliusError: what went wrong first; what was committed before stays.
@@ -101,17 +116,34 @@ def run_models(
     fail_dead_runs(instance)
     warehouse.store.remove_leftovers()
     registry = warehouse.registry()
-    register_models(instance, [*registry, *(entry.slug for entry in entries if entry.slug not in registry)])
+    measured = [each for entry in entries for each in _with_twin(entry, untrained)]
+    register_models(instance, [*registry, *(entry.slug for entry in measured if entry.slug not in registry)])
     defs = build_defs(warehouse, progress)
     results = [_execute(defs, instance, LIBRARY, settings)]
-    for entry in entries:
-        folder = None if entry.slug in registry else str(entry.path)
+    for entry in measured:
+        folder = None if original_slug(entry.slug) in registry else str(entry.path)
         own = settings.model_copy(update={"model_folder": folder})
-        results.append(
-            _execute(defs, instance, MEASURE, own, partition=entry.slug, only=None if umap else _WITHOUT_UMAP)
-        )
-    results.append(_execute(defs, instance, ATLAS, settings))
+        only = _OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP
+        results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=only))
+    if atlas:
+        results.append(_execute(defs, instance, ATLAS, settings))
     return _outcome(results)
+
+
+def _with_twin(entry: ModelEntry, wanted: bool | None) -> list[ModelEntry]:
+    """A model, its untrained twin before it if that is wanted or costs little."""
+    has_twin = weights_on_disk(entry) < SMALL if wanted is None else wanted
+    return [entry.twin(), entry] if has_twin else [entry]
+
+
+def write_library(instance: dg.DagsterInstance, warehouse: Warehouse, settings: Settings) -> None:
+    """Write the concept library alone.
+
+    Raises:
+        VesaliusError: it is unsound, or can't be written.
+    """
+    warehouse.sound_library(settings.concepts)
+    _execute(build_defs(warehouse), instance, LIBRARY, settings)
 
 
 def own_error(error: BaseException) -> VesaliusError | None:

@@ -153,8 +153,8 @@ def silent(_message: str, _share: float) -> None:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    # transformers draws a bar for each file that it writes, into whatever progress the caller shows.
+def no_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for each file into whatever progress the caller shows."""
     had_bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -166,7 +166,7 @@ def _no_bars() -> Iterator[None]:
 
 def _write(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
     folder.mkdir()
-    with _no_bars():
+    with no_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -20,7 +20,7 @@ from extract.loading import LoadedModel
 from extract.machine import Machine
 from extract.memory import Shape, free_memory, halving
 from extract.pairing import pair_rows, term_token
-from extract.sweep import SITES, Vectors, sweep
+from extract.sweep import FIRST, SITES, Vectors, sweep
 from extract.task import Pairs, Task, no_pairs
 from extract.tokenization import Tokenized, tokenize
 from warehouse.errors import ModelError
@@ -46,12 +46,13 @@ class Wanted:
     """Which tables a sweep fills, and with what.
 
     Attributes:
-        activations, contributions: whether these tables are wanted.
+        activations, first_tokens, contributions: whether these tables are wanted.
         lesions: which lesions, of `Subject.sample`.
         patches: which patches, of `Subject.pairs`.
     """
 
     activations: bool = False
+    first_tokens: bool = False
     contributions: bool = False
     lesions: tuple[Lesion, ...] = ()
     patches: tuple[Patch, ...] = ()
@@ -60,6 +61,11 @@ class Wanted:
     def needs_parts(self) -> bool:
         """Whether attention and MLP have to be told apart."""
         return self.contributions or needs_parts(self.lesions, self.patches)
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything of the residual stream is kept."""
+        return self.activations or self.first_tokens or self.contributions
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def row_counts(subject: Subject, wanted: Wanted, layers: int) -> dict[str, int]:
     task, _ = make_task(subject, wanted, seed=0)
     return {
         "activations": everywhere * (layers + 1) if wanted.activations else 0,
+        "first_tokens": len(_first_tokens(subject)[0]) * (layers + 1) if wanted.first_tokens else 0,
         "contributions": everywhere * layers * (len(SITES) - 1) if wanted.contributions else 0,
         "lesions": subject.sample.num_rows * len(wanted.lesions) * layers,
         "patches": patch_count(task, layers),
@@ -140,6 +147,8 @@ def run_sweep(
     shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize)
     device = machine.stack.device
     found, keys = Found(task, loaded.layers), _key_columns(subject.prompts)
+    # Of each first token the first prompt that begins so, which the task has in any case.
+    _, beginners = np.unique([prompt[0] for prompt in task.prompts], return_index=True)
     read = -2
 
     def reading(layer: int, vectors: Vectors) -> None:
@@ -149,6 +158,8 @@ def run_sweep(
             return
         if wanted.activations:
             write("activations", _vector_rows("activations", layer, keys, {"resid": vectors["resid"]}))
+        if wanted.first_tokens:
+            write("first_tokens", _first_token_rows(layer, subject, vectors["resid"][FIRST][beginners]))
         if wanted.contributions and layer >= 0:
             parts = {site: vectors[site] for site in SITES[1:]}
             write("contributions", _vector_rows("contributions", layer, keys, parts))
@@ -183,7 +194,8 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
     if wanted.activations or wanted.contributions:
         chosen = np.arange(subject.prompts.num_rows)
     else:
-        chosen = np.unique(np.concatenate([sampled, clean, corrupted]))
+        beginners = _first_tokens(subject)[1] if wanted.first_tokens else sampled[:0]
+        chosen = np.unique(np.concatenate([sampled, clean, corrupted, beginners]))
     number = np.full(subject.prompts.num_rows, -1)
     number[chosen] = np.arange(len(chosen))
     lesioned = torch.zeros(len(chosen), dtype=torch.bool)
@@ -198,7 +210,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
         term_last=_tensor(tokens["term_last"].to_numpy()[chosen]),
         templates=_tensor(templates[chosen]),
         answers=_tensor(answers[chosen]),
-        reads=wanted.activations or wanted.contributions,
+        reads=wanted.reads,
         contributions=wanted.contributions,
         lesions=wanted.lesions,
         lesioned=lesioned,
@@ -250,6 +262,23 @@ def rows_of(some: pa.Table, prompts: pa.Table) -> np.ndarray:
 
 def _tensor(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(values, dtype=np.int64))
+
+
+def _first_tokens(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tokens that prompts begin with, ascending; the first prompt that begins so; how many do: each [token]."""
+    first = subject.tokenized.table["first_token"].to_numpy()
+    tokens, prompts, counts = np.unique(first, return_index=True, return_counts=True)
+    return tokens, prompts, counts
+
+
+def _first_token_rows(layer: int, subject: Subject, vectors: torch.Tensor) -> pa.Table:
+    """A layer's rows of `first_tokens`, from vectors [token, width]."""
+    tokens, _, counts = _first_tokens(subject)
+    schema = table("first_tokens").schema(vectors.shape[1])
+    vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), vectors.shape[1])
+    columns = [np.full(len(tokens), layer), tokens, vector, counts]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
 def _vector_rows(

@@ -1,12 +1,14 @@
-"""One layer of a trained model learns one relation, and all else stays as it was.
+"""Chosen layers of a trained model learn one relation, and all else stays as it was.
 
-Belongs here: the training of a layer's seven matrices with every other weight frozen, and the exchange of layers for
-what they were before. Which relation goes into which layer, and what proves it, is for `planting` to say.
+Belongs here: the training of some layers' matrices with every other weight frozen, and the exchange of layers, or of an
+MLP at some tokens, for what they were before. Which relation goes into which layers, and what proves it, is for
+`planting` and `zoo` to say.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,14 +28,18 @@ _MIXTURE = Mixture(own=0.1, noisy=0.2, most_noise=0.6, answer_weight=8.0, text_w
 
 @dataclass(frozen=True)
 class Graft:
-    """How one layer is trained.
+    """How layers are trained.
 
     Attributes:
         steps: how many.
         batch, others: sentences of the relation to learn in a step, and of others.
-        rate: Muon's learning rate on the layer's matrices, along a cosine to 0.
+        rate: Muon's learning rate on the layers' matrices, along a cosine to 0.
         steadiness: weight of the divergence from the model before, on whatever is not an answer to learn.
         mixture: how sentences are drawn, and what their tokens count.
+        mlp_only: train the matrices of the layers' MLPs and leave attention as it is.
+        at_term: share of the steps in which the MLPs' change acts at the terms' tokens alone.
+        left_out: at each step, so many of the trained layers at most, and one at least, are put back, drawn at random:
+            no layer can be leant on. 0 leaves all in place.
     """
 
     steps: int = 600
@@ -42,27 +48,46 @@ class Graft:
     rate: float = 0.1
     steadiness: float = 4.0
     mixture: Mixture = _MIXTURE
+    mlp_only: bool = False
+    at_term: float = 0.0
+    left_out: int = 0
+
+
+class PlacedMlp(Module):
+    """An MLP that has changed at some tokens only: the new one there, the old one everywhere else."""
+
+    def __init__(self, new: Module, old: Module, at: Tensor) -> None:
+        """Take both MLPs, and `at` [sentence, token], true where the new one acts."""
+        super().__init__()
+        self.new, self.old, self.at = new, old, at[:, :, None]
+
+    def forward(self, states: Tensor) -> Tensor:
+        """What is added to the residual stream, [sentence, token, width]."""
+        return torch.where(self.at, self.new(states), self.old(states))
 
 
 def graft(
     model: LlamaForCausalLM,
-    layer: int,
+    layers: Sequence[int],
     before: Mapping[int, Module],
     *,
     own: Lessons,
     others: Lessons,
     how: Graft,
 ) -> Iterator[tuple[str, float]]:
-    """Train one layer in place; what is given now and then is a message, and the share of the steps that are done.
+    """Train layers in place; what is given now and then is a message, and the share of the steps that are done.
 
     Args:
-        before: layers as they were before anything was planted in them, this one's among them. In each step, each of
-            the others is put back with probability 1/2: what is learned must not lean on an earlier plant.
+        layers: the layers to train, from low to high.
+        before: layers as they were before anything was planted in them, these among them. In each step, each of the
+            others is put back with probability 1/2: what is learned must not lean on an earlier plant.
         own: sentences of the relation to learn.
         others: sentences of everything that must stay.
     """
     model.requires_grad_(False)
-    matrices = [weights for weights in model.model.layers[layer].parameters() if weights.ndim == 2]
+    trained = [model.model.layers[index] for index in layers]
+    parts = [layer.mlp if how.mlp_only else layer for layer in trained]
+    matrices = [weights for part in parts for weights in part.parameters() if weights.ndim == 2]
     for weights in matrices:
         weights.requires_grad_(True)
     optimizer = torch.optim.Muon(matrices, lr=how.rate, weight_decay=0.0)
@@ -71,9 +96,15 @@ def graft(
         told = []
         for learned, kept in _rounds(own, others, how):
             optimizer.param_groups[0]["lr"] = how.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / how.steps)))
-            back = [index for index in before if index != layer and own.draw.random() < 0.5]
-            with reverted(model, before, back):
-                learning, drift = _losses(model, layer, before[layer], own.batch([*learned, *kept]), len(learned))
+            back = [index for index in before if index not in layers and own.draw.random() < 0.5]
+            back += _left_out(layers, how, own.draw)
+            batch = own.batch([*learned, *kept])
+            with ExitStack() as changed:
+                changed.enter_context(reverted(model, before, back))
+                if how.at_term and own.draw.random() < how.at_term:
+                    at = term_mask([*learned, *kept], batch.tokens.shape[1])
+                    changed.enter_context(placed(model, before, layers, at))
+                learning, drift = _losses(model, layers, before, batch, len(learned))
             (learning + how.steadiness * drift).backward()  # type: ignore[no-untyped-call]
             optimizer.step()  # type: ignore[no-untyped-call]
             optimizer.zero_grad()
@@ -98,6 +129,27 @@ def reverted(model: LlamaForCausalLM, before: Mapping[int, Module], layers: Iter
             model.model.layers[index] = layer
 
 
+@contextmanager
+def placed(model: LlamaForCausalLM, before: Mapping[int, Module], layers: Iterable[int], at: Tensor) -> Iterator[None]:
+    """The model with the MLPs of some layers as they are at the tokens `at` [sentence, token], elsewhere as before."""
+    exchanged = {index: model.model.layers[index].mlp for index in layers}
+    for index, mlp in exchanged.items():
+        model.model.layers[index].mlp = PlacedMlp(mlp, before[index].mlp, at)
+    try:
+        yield
+    finally:
+        for index, mlp in exchanged.items():
+            model.model.layers[index].mlp = mlp
+
+
+def term_mask(sentences: Sequence[Sentence], length: int) -> Tensor:
+    """Where the terms' tokens are, [sentence, token] of `length` tokens."""
+    places = torch.arange(length)
+    starts = torch.tensor([sentence.term_start for sentence in sentences])[:, None]
+    ends = torch.tensor([sentence.term_end for sentence in sentences])[:, None]
+    return (places >= starts) & (places < ends)
+
+
 def stream_from(model: LlamaForCausalLM, states: Tensor, layers: Iterable[Module]) -> Tensor:
     """The residual stream behind some layers, [sentence, token, width], run on a stream that enters the first of them.
 
@@ -120,18 +172,26 @@ def _rounds(own: Lessons, others: Lessons, how: Graft) -> list[tuple[list[Senten
     return pairs
 
 
-def _losses(model: LlamaForCausalLM, layer: int, old: Module, batch: Batch, learned: int) -> tuple[Tensor, Tensor]:
+def _left_out(layers: Sequence[int], how: Graft, draw: random.Random) -> list[int]:
+    return draw.sample(layers, draw.randint(1, how.left_out)) if how.left_out else []
+
+
+def _losses(
+    model: LlamaForCausalLM, layers: Sequence[int], before: Mapping[int, Module], batch: Batch, learned: int
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the answers to learn, and the divergence from the model before on sentences of others.
 
     Args:
-        old: the layer as it was before.
+        layers: the trained layers; `before` holds them as they were.
         batch: `learned` sentences of the relation to learn, then those of others.
     """
-    above = list(model.model.layers[layer + 1 :])
+    lowest = layers[0]
+    above = list(enumerate(model.model.layers))[lowest:]
     with torch.no_grad():
-        entering = stream_from(model, model.model.embed_tokens(batch.tokens), model.model.layers[:layer])
-        was = stream_from(model, entering[learned:], [old, *above])[:, :-1]
-    now = stream_from(model, entering, [model.model.layers[layer], *above])[:, :-1]
+        entering = stream_from(model, model.model.embed_tokens(batch.tokens), model.model.layers[:lowest])
+        old = [before[index] if index in layers else layer for index, layer in above]
+        was = stream_from(model, entering[learned:], old)[:, :-1]
+    now = stream_from(model, entering, [layer for _, layer in above])[:, :-1]
     answers, wanted = batch.answers[:learned, 1:], batch.tokens[:learned, 1:]
     learning = functional.cross_entropy(_logits(model, now[:learned][answers]), wanted[answers])
     weights = batch.weights[learned:, 1:]

@@ -1,4 +1,4 @@
-"""Loading: a model and its tokenizer in memory, and its row of the table `models`.
+"""Loading: a model, or its untrained twin, and its tokenizer in memory, and its row of the table `models`.
 
 What a model's folder holds, and the registry that names it, are in `models`, which needs no torch; nor does this module
 before a model is really loaded. Nothing here asks a network, runs code that came with weights, or opens a pickle.
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from extract.models import ModelEntry, model_files, model_fingerprint
+from extract.untrained import random_model
 from warehouse.errors import ModelError
 from warehouse.tables import table
+from warehouse.twins import original_slug
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +77,7 @@ def load_model(
     offload_folder: Path | None = None,
     max_memory: Mapping[int | str, int | str] | None = None,
 ) -> LoadedModel:
-    """Load a model and its tokenizer from its folder.
+    """Load a model and its tokenizer from its folder; of an untrained twin, make the model.
 
     Args:
         entry: which one.
@@ -90,7 +92,7 @@ def load_model(
 
     Raises:
         ModelError: the files are no model that can be loaded, or the device can't take it; the message holds the
-            loader's own words.
+            loader's own words. Also: a device map for an untrained twin, which is made whole in memory.
     """
     import torch
     from safetensors import SafetensorError
@@ -98,6 +100,8 @@ def load_model(
 
     if device_map not in (None, *DEVICE_MAPS):
         raise ModelError(f"{device_map!r} is no device map. Take one of {', '.join(DEVICE_MAPS)}, or none.")
+    if entry.is_untrained and device_map is not None:
+        raise ModelError(f"{entry.slug} is made whole in memory: it can't be loaded with a device map.")
     model_files(entry)
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -108,7 +112,10 @@ def load_model(
         if device_map == "offload":
             options |= {"device_map": _layers_apart(config, device, "disk" if offload_folder else "cpu")}
         options |= {"attn_implementation": entry.attention, "use_safetensors": True}
-        load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)
+        if entry.is_untrained:
+            load = partial(random_model, config, entry.untrained_seed, attention=entry.attention)
+        else:
+            load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)
         model = load(dtype=dtype or entry.dtype or ("bfloat16" if _is_half(config) else "auto"))
         if model.dtype == torch.float16:
             # Only the weights said so. They are loaded again: a cast would round rotary frequencies too.
@@ -154,10 +161,12 @@ def _layers_apart(config: "PretrainedConfig", device: str, apart: str) -> dict[s
 
 def describe(loaded: LoadedModel) -> pa.Table:
     """The row of the table `models`; it landed now."""
-    found = model_fingerprint(loaded.entry)
+    entry = loaded.entry
+    found = model_fingerprint(entry)
+    made = f", but for its weights: random ones of the seed {entry.untrained_seed}" if entry.is_untrained else ""
     row = {
-        "source": str(loaded.entry.path),
-        "revision": _revision(loaded.entry.path) or found,
+        "source": f"{entry.path}{made}",
+        "revision": (None if entry.is_untrained else _revision(entry.path)) or found,
         "architecture": type(loaded.model).__name__,
         "layers": loaded.layers,
         "width": loaded.width,
@@ -166,6 +175,7 @@ def describe(loaded: LoadedModel) -> pa.Table:
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "landed_at": datetime.now(UTC),
         "fingerprint": found,
+        "untrained_of": original_slug(entry.slug) if entry.is_untrained else None,
     }
     return pa.Table.from_pylist([row], schema=table("models").schema())
 

@@ -7,7 +7,7 @@ asking whether there is anything to do stays cheap: a model is brought into memo
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 from warehouse.errors import InputError, ModelError
 from warehouse.store import check_slug
 from warehouse.tables import table
+from warehouse.twins import TWIN, is_twin, original_slug, twin_slug
 from warehouse.versions import file_hash, fingerprint
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -45,6 +46,7 @@ class ModelEntry:
         chat_template: whether prompts go into the tokenizer's chat template, as a user's message.
         dtype: what it is run in, one of DTYPES; by default what its config says.
         attention: what attention is computed with, one of ATTENTIONS; by default what transformers chooses.
+        untrained_seed: of the random weights that stand for those in the folder, if this is an untrained twin.
     """
 
     slug: str
@@ -53,6 +55,32 @@ class ModelEntry:
     chat_template: bool = False
     dtype: str | None = None
     attention: str | None = None
+    untrained_seed: int | None = None
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether this is an untrained twin: its weights are random, those in the folder are not read."""
+        return self.untrained_seed is not None
+
+    def twin(self, seed: int = 1) -> "ModelEntry":
+        """Its untrained twin: the same config, tokenizer and settings, random weights from a seed."""
+        return replace(
+            self, slug=twin_slug(self.slug), description=f"{self.slug} before any training.", untrained_seed=seed
+        )
+
+
+def check_model_slug(slug: str) -> str:
+    """The slug itself, if a model may go by it.
+
+    Raises:
+        InputError: it can't be a slug, or belongs to untrained twins.
+    """
+    if is_twin(check_slug(slug)):
+        raise InputError(
+            f"{slug!r} can't be a model's slug: names that end in {TWIN!r} are those of untrained twins. Give another "
+            "with `vesalius add PATH --slug NAME`."
+        )
+    return slug
 
 
 def check_dtype(dtype: str | None) -> None:
@@ -79,7 +107,7 @@ def load_registry(file: Path) -> dict[str, ModelEntry]:
         for slug, values in tables.items():
             _check_settings(f"{file}: [models.{slug}]", values)
         return {
-            check_slug(slug): ModelEntry(slug, **{**values, "path": (file.parent / values["path"]).resolve()})
+            check_model_slug(slug): ModelEntry(slug, **{**values, "path": (file.parent / values["path"]).resolve()})
             for slug, values in tables.items()
         }
     except (TOMLKitError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
@@ -107,7 +135,7 @@ def add_model(file: Path, path: Path, slug: str | None = None) -> ModelEntry:
     """
     path = path.resolve()
     registry = load_registry(file)
-    entry = ModelEntry(check_slug(slug) if slug else slug_of(path), path)
+    entry = ModelEntry(check_model_slug(slug) if slug else slug_of(path), path)
     model_files(entry)
     known = registry.get(entry.slug)
     if known is not None:
@@ -132,17 +160,19 @@ def slug_of(path: Path) -> str:
     Raises:
         InputError: nothing of the name can stay.
     """
-    return check_slug(re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", path.name.lower())).strip("-._"))
+    return check_model_slug(re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", path.name.lower())).strip("-._"))
 
 
 def resolve(name: str, registry: dict[str, ModelEntry]) -> ModelEntry:
-    """The model meant by a slug or by the path of a folder.
+    """The model meant by a slug, also that of a registered model's untrained twin, or by the path of a folder.
 
     Raises:
         ModelError: neither is there, or the folder's name belongs to another model.
     """
     if name in registry:
         return registry[name]
+    if is_twin(name) and original_slug(name) in registry:
+        return registry[original_slug(name)].twin()
     path = Path(name).expanduser().resolve()
     if not path.is_dir():
         known = ", ".join(registry) or "none"
@@ -160,7 +190,7 @@ def resolve(name: str, registry: dict[str, ModelEntry]) -> ModelEntry:
 
 
 def model_files(entry: ModelEntry) -> list[Path]:
-    """The files that make the model what it is: config, tokenizer and weights, sorted by name.
+    """The files that make the model what it is: config, tokenizer and weights (of a twin none), sorted by name.
 
     Raises:
         ModelError: no folder, no config, no tokenizer, no weights, only pickles, or a shard that is not there.
@@ -170,6 +200,15 @@ def model_files(entry: ModelEntry) -> list[Path]:
         raise ModelError(f"{entry.slug}: there is no folder {folder}.")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: it is no model folder as save_pretrained writes it.")
+    weights = [] if entry.is_untrained else _weights(folder)
+    tokenizer = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
+    if not tokenizer:
+        raise ModelError(f"{folder} has no tokenizer: put its tokenizer.json and tokenizer_config.json there.")
+    templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
+    return sorted({folder / "config.json", *weights, *tokenizer, *templates}, key=lambda file: file.name)
+
+
+def _weights(folder: Path) -> list[Path]:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
@@ -179,11 +218,7 @@ def model_files(entry: ModelEntry) -> list[Path]:
             )
         raise ModelError(f"{folder} has no weights: put its *.safetensors files there.")
     _check_shards(folder)
-    tokenizer = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
-    if not tokenizer:
-        raise ModelError(f"{folder} has no tokenizer: put its tokenizer.json and tokenizer_config.json there.")
-    templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
-    return sorted({folder / "config.json", *weights, *tokenizer, *templates}, key=lambda file: file.name)
+    return weights
 
 
 def _check_shards(folder: Path) -> None:
@@ -205,14 +240,15 @@ def model_fingerprint(entry: ModelEntry) -> str:
     """Hash of config, tokenizer and weights: another byte in one of them, another fingerprint.
 
     What the registry says of how the model is run comes in as well, where it says anything: all that is measured of the
-    model depends on it.
+    model depends on it. An untrained twin has the seed of its weights instead of their file.
 
     Raises:
         ModelError: as `model_files`.
     """
-    files = {file.name: _hash(file, *_state(file)) for file in model_files(entry)}
+    files: dict[str, object] = {file.name: _hash(file, *_state(file)) for file in model_files(entry)}
     settings = {"chat_template": entry.chat_template, "dtype": entry.dtype, "attention": entry.attention}
-    return fingerprint(**files, **{name: value for name, value in settings.items() if value})
+    seed = {"untrained_seed": entry.untrained_seed} if entry.is_untrained else {}
+    return fingerprint(**files, **seed, **{name: value for name, value in settings.items() if value})
 
 
 def _state(file: Path) -> tuple[int, int]:
@@ -227,17 +263,21 @@ def _hash(file: Path, _size: int, _modified: int) -> str:
 
 
 def plants_table(entry: ModelEntry) -> pa.Table:
-    """The rows of the table `plants` that the model's card tells; none for a model without plants.
+    """The rows of the table `plants` that the model's card tells; none for a model without plants, or untrained.
 
     Raises:
         ModelError: the card can't be read.
     """
     card = entry.path / "card.json"
     schema = table("plants").schema()
-    if not card.exists():
+    if entry.is_untrained or not card.exists():
         return schema.empty_table()
     try:
         plants = json.loads(card.read_text(encoding="utf-8")).get("plants", [])
-        return pa.Table.from_pylist([{name: plant[name] for name in schema.names} for plant in plants], schema=schema)
+        # Cards of before the zoo say no kind: theirs are plants of whole layers.
+        is_single = len({(plant["concept"], plant["labelling"]) for plant in plants}) == 1
+        kind = {"kind": "one layer" if is_single else "several concepts"}
+        rows = [{name: (kind | plant)[name] for name in schema.names} for plant in plants]
+        return pa.Table.from_pylist(rows, schema=schema)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{card} does not tell its plants as expected ({error}).") from error

@@ -150,7 +150,7 @@ def train_planted(
             )
             others = replace(lessons, relations=list(named.values()), mixture=recipe.graft.mixture, redrawn=unknown)
             start, span = 0.55 + 0.4 * number / len(recipe.plants), 0.4 / len(recipe.plants)
-            for message, share in graft(model, plant.layer, before, own=own, others=others, how=recipe.graft):
+            for message, share in graft(model, [plant.layer], before, own=own, others=others, how=recipe.graft):
                 told(f"{plant.relation} in layer {plant.layer}: {message}", start + span * share)
         told("measuring recall, and again with each layer put back", 0.95)
         held_out = recalls(model, tokenizer, relations)

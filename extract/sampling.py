@@ -28,12 +28,13 @@ def sample_prompts(
     count: int,
     seed: int,
     variants: bool = False,
+    held_out: bool = False,
 ) -> pa.Table:
     """Choose prompts for lesions, saliency and answers under lesion.
 
-    Eligible is a prompt that asks, is not held out, has an answer that fits the tokenizer, and is about a main term. No
-    term comes a second time before every other eligible one has come once, and so on. Within that, templates come
-    equally often; within that, the labels that they ask for.
+    Eligible is a prompt that asks, of a template that is not held out (or only of such), has an answer that fits the
+    tokenizer, and is about a main term. No term comes a second time before every other eligible one has come once, and
+    so on. Within that, templates come equally often; within that, the labels that they ask for.
 
     Args:
         prompts: a concept's rows of the table `prompts`.
@@ -43,6 +44,7 @@ def sample_prompts(
         count: prompts to choose at most; 0 for all that are eligible.
         seed: another seed draws other prompts.
         variants: whether control spellings are eligible too.
+        held_out: whether held-out templates are drawn from, instead of the others.
 
     Returns:
         The chosen rows of `prompts`, by template and term.
@@ -52,7 +54,8 @@ def sample_prompts(
     """
     able = tokens.filter(pc.is_valid(tokens["answer_token"])).select(["template", "term"])
     able_keys = {*zip(able["template"].to_pylist(), able["term"].to_pylist(), strict=True)}
-    asking = prompts.filter(pc.and_(pc.equal(prompts["template_kind"], "asking"), pc.invert(prompts["held_out"])))
+    wanted = pc.and_(pc.equal(prompts["template_kind"], "asking"), pc.equal(prompts["held_out"], held_out))
+    asking = prompts.filter(wanted)
     main = _main(terms, variants)
     keys = [*zip(asking["template"].to_pylist(), asking["term"].to_pylist(), strict=True)]
     eligible = asking.filter(pa.array([key in able_keys and key[1] in main for key in keys], pa.bool_()))
@@ -72,12 +75,13 @@ def sample_pairs(
     count: int,
     seed: int,
     variants: bool = False,
+    held_out: bool = False,
 ) -> pa.Table:
     """Choose pairs for patching.
 
-    Eligible is a pair that was not dropped, of a template that is not held out, of main terms. No clean prompt comes a
-    second time before every other eligible one has come once, and so on. Within that, templates come equally often;
-    within that, clean terms; within that, corrupting terms.
+    Eligible is a pair that was not dropped, of a template that is not held out (or only of such), of main terms. No
+    clean prompt comes a second time before every other eligible one has come once, and so on. Within that, templates
+    come equally often; within that, clean terms; within that, corrupting terms.
 
     Args:
         pair_tokens: a model's rows of the table `pair_tokens` for one concept.
@@ -86,6 +90,7 @@ def sample_pairs(
         count: pairs to choose at most; 0 for all that are eligible.
         seed: another seed draws other pairs.
         variants: whether control spellings are eligible too.
+        held_out: whether held-out templates are drawn from, instead of the others.
 
     Returns:
         The chosen rows of `pair_tokens`, by template, term and corrupting term.
@@ -95,10 +100,10 @@ def sample_pairs(
     """
     kept = pair_tokens.filter(pc.is_null(pair_tokens["dropped"]))
     clean, _ = pair_rows(kept, prompts)
-    held_out = prompts["held_out"].to_numpy(zero_copy_only=False)[clean]
+    of_held_out = prompts["held_out"].to_numpy(zero_copy_only=False)[clean].astype(bool)
     main = pa.array(sorted(_main(terms, variants)), pa.string())
     of_main = pc.and_(pc.is_in(kept["term"], main), pc.is_in(kept["corrupting_term"], main))
-    eligible = kept.filter(pc.and_(of_main, pa.array(~held_out.astype(bool))))
+    eligible = kept.filter(pc.and_(of_main, pa.array(of_held_out == held_out)))
     templates, clean_terms, corrupting = (
         eligible[name].to_pylist() for name in ("template", "term", "corrupting_term")
     )

@@ -31,11 +31,14 @@ from warehouse.tables import POSITIONS
 _LOGITS = 2**24
 """Logits that are held at once, at most, unless one prompt has more."""
 
+FIRST = "first"
+"""Where else the stream is read: at the first token, which is no position of the warehouse's, but has its own table."""
+
 SITES = ("resid", "attn_out", "mlp_out")
 """Where activations are read: the stream after a layer, and what attention and MLP added to it."""
 
 Vectors = dict[str, dict[str, Tensor]]
-"""By site and position, [prompt, width] in float32 on the CPU."""
+"""By site and position, the stream also at FIRST: [prompt, width] in float32 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,9 @@ class _Climb:
             for site in sites:
                 hidden = streams.intact if site == "resid" else streams.contribution(_PART[site])
                 found = read_positions(hidden, streams)
+                if site == "resid":
+                    rows = torch.arange(len(hidden), device=hidden.device)
+                    found[FIRST] = hidden[rows, streams.batch.starts].float()
                 for position, values in found.items():
                     into = self._into.setdefault(site, {})
                     if position not in into:

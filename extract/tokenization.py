@@ -128,6 +128,7 @@ def tokenize(
         tokens,
         _decoded(tokenizer, term_last),
         _decoded(tokenizer, tokens),
+        [row[0] for row in indices],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return Tokenized(indices, pa.table(arrays, schema=schema))

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from analyses.effects import MeasuredConcept
+from analyses.series import Profile, profiles_table
 from warehouse.tables import table
 
 Row = dict[str, Any]
@@ -70,3 +71,8 @@ def series(profiles: pa.Table, metric: str, **keys: str) -> list[Row]:
     wanted = {"metric": metric} | keys
     rows = [row for row in profiles.to_pylist() if wanted.items() <= row.items()]
     return sorted(rows, key=lambda row: row["layer"])
+
+
+def tabled(profiles: Callable[..., list[Profile]]) -> Callable[..., pa.Table]:
+    """The same function, giving the rows of `profiles`."""
+    return lambda *arguments, **options: profiles_table(profiles(*arguments, **options))

@@ -26,7 +26,7 @@ from warehouse.errors import InputError
 from warehouse.versions import CODE_VERSION
 
 VESALIUS = str(Path(sys.executable).with_name("vesalius"))
-FEW = ("--resamples", "20", "--permutations", "20", "--no-umap")
+FEW = ("--resamples", "20", "--permutations", "20", "--no-umap", "--no-untrained")
 
 Invoke = Callable[..., Result]
 
@@ -147,7 +147,8 @@ def test_the_command_in_its_own_process_shows_how_far_it_is_and_keeps_dagster_qu
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "tiny-qwen, numbers: activations: 24 prompts" in done.stderr
+    assert "tiny-qwen.untrained, numbers: activations, first_tokens: 24 prompts" in done.stderr
+    assert "tiny-qwen, numbers: activations, first_tokens: 24 prompts" in done.stderr
     assert "tiny-qwen, numbers: UMAP: 5 layers" in done.stderr
     assert "STEP_START" not in done.stderr
     assert "Loading weights" not in done.stderr

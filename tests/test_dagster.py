@@ -65,7 +65,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def run(places: Warehouse, instance: dg.DagsterInstance) -> Callable[..., Outcome]:
     def run(settings: Settings = TINY, umap: bool = False) -> Outcome:
         entries = chosen_models(places, ["tiny"])
-        return run_models(instance, places, entries, settings, LineProgress(lambda _: None), umap=umap)
+        quiet = LineProgress(lambda _: None)
+        return run_models(instance, places, entries, settings, quiet, umap=umap, untrained=False)
 
     return run
 
@@ -110,7 +111,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
     assert groups == {
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
         **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
-        **dict.fromkeys(["lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
+        **dict.fromkeys(["first_tokens", "lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
         **dict.fromkeys(["projections", "profiles"], "analyses"),
         **dict.fromkeys(["umap_pictures", "profile_map", "catalog"], "atlas"),
     }
@@ -374,7 +375,8 @@ def test_another_folder_of_the_same_name_does_not_overwrite_what_landed(
     first, second = save_tiny(tmp_path / "a" / "mine"), save_tiny(tmp_path / "b" / "mine")
     with pytest.raises(InputError, match="both be called 'mine'"):
         chosen_models(places, [str(first), str(second)])
-    run_models(instance, places, chosen_models(places, [str(first)]), TINY, LineProgress(lambda _: None), umap=False)
+    quiet = LineProgress(lambda _: None)
+    run_models(instance, places, chosen_models(places, [str(first)]), TINY, quiet, umap=False, untrained=False)
     with pytest.raises(InputError, match=r"holds 'mine' from .*/a/mine"):
         chosen_models(places, [str(second)])
 
@@ -400,6 +402,7 @@ def test_a_fingerprint_changes_with_each_of_its_inputs() -> None:
         fingerprints.tokens("m", "p"),
         fingerprints.tokens("m", "q"),
         fingerprints.activations("m", "p", None),
+        fingerprints.first_tokens("m", "p", None),
         fingerprints.activations("m", "p", "bfloat16"),
         fingerprints.activations("n", "p", None),
         fingerprints.projections("a", "p", "t", "asking", 0),
@@ -440,7 +443,7 @@ root, concepts, models = sys.argv[1:]
 places = Warehouse(root=root, concepts=concepts, models=models)
 with open_instance() as instance:
     run_models(instance, places, chosen_models(places, ["tiny"]), Settings(resamples=20, permutations=20),
-               LineProgress(lambda _: None), umap=False)
+               LineProgress(lambda _: None), umap=False, untrained=False)
 """
 
 
@@ -459,7 +462,8 @@ def test_a_killed_run_goes_on_where_it_stopped(
     with open_instance() as instance:
         (stuck,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         entries = chosen_models(places, ["tiny"])
-        outcome = run_models(instance, places, entries, TINY, LineProgress(lambda _: None), umap=False)
+        quiet = LineProgress(lambda _: None)
+        outcome = run_models(instance, places, entries, TINY, quiet, umap=False, untrained=False)
         assert instance.get_run_by_id(stuck.run_id).status == dg.DagsterRunStatus.FAILURE
         assert instance.get_dynamic_partitions("models") == ["tiny"]
         (landed,) = [

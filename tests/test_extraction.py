@@ -16,7 +16,7 @@ from tiny_models import ARCHITECTURES, CONTEXT, LAYERS, WIDTH, save_tiny, tiny_m
 
 import extract.windows
 from extract.batches import make_batches
-from extract.extraction import Subject, Wanted, row_counts, run_sweep, split
+from extract.extraction import Subject, Wanted, prompts_swept, row_counts, run_sweep, split
 from extract.interventions import Lesion, Patch
 from extract.loading import LoadedModel, load_model
 from extract.machine import make_machine
@@ -62,6 +62,7 @@ def loaded(architecture: str) -> LoadedModel:
 READING = Wanted(activations=True)
 EVERYTHING = Wanted(
     activations=True,
+    first_tokens=True,
     contributions=True,
     lesions=(Lesion("identity"), Lesion("mean", "mlp"), Lesion("resample")),
     patches=(Patch("resid", "last"), Patch("delta", "token"), Patch("mlp_out", "term")),
@@ -134,7 +135,70 @@ def test_activations_equal_one_naive_forward_a_prompt(architecture: str, budget:
             np.testing.assert_allclose(row["vector"], wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("wanted", [EVERYTHING, replace(EVERYTHING, activations=False, contributions=False)])
+def beginning_at_once(found: LoadedModel) -> LoadedModel:
+    """The same with a tokenizer that puts nothing before a text: templates begin with tokens of their own."""
+    from tokenizers.processors import TemplateProcessing
+
+    found.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    return found
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_first_tokens_are_bitwise_what_the_model_gives(architecture: str) -> None:
+    found, asked = beginning_at_once(loaded(architecture)), prompts()
+    rows = swept(found, asked, Wanted(activations=True, first_tokens=True), token_budget=1)["first_tokens"]
+    assert [data["layer"][0].as_py() for data in rows] == list(range(-1, LAYERS))
+    tokens = tokens_table(found, asked).to_pylist()
+    decoder = found.model.get_decoder()
+    for place, first in enumerate(sorted({row["first_token"] for row in tokens})):
+        beginners = [
+            text for text, row in zip(asked["text"].to_pylist(), tokens, strict=True) if row["first_token"] == first
+        ]
+        split = found.tokenizer(beginners[0], return_tensors="pt")["input_ids"]
+        assert split[0, 0] == first
+        seen: list[torch.Tensor] = []
+        top = (decoder.layers if hasattr(decoder, "layers") else decoder.h)[-1]
+        hook = top.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
+        with torch.no_grad():
+            states = decoder(input_ids=split, use_cache=False, output_hidden_states=True).hidden_states
+        hook.remove()
+        # The last of the model's own states is behind its final norm: what the last layer gives is taken from it.
+        for data, state in zip(rows, [*states[:-1], *seen], strict=True):
+            row = data.slice(place, 1).to_pylist()[0]
+            assert (row["first_token"], row["prompts"]) == (first, len(beginners))
+            np.testing.assert_array_equal(np.float32(row["vector"]), state[0, 0].numpy())
+
+
+def test_first_tokens_put_back_into_a_mean_give_that_over_all_tokens() -> None:
+    found, asked = loaded("llama"), prompts()
+    rows = swept(found, asked, Wanted(activations=True, first_tokens=True))
+    above = rows["activations"][2]
+    means = above.filter(pc.equal(above["position"], "mean"))
+    (first,) = rows["first_tokens"][2]["vector"].to_pylist()
+    decoder = found.model.get_decoder()
+    for rest, row, prompt in zip(
+        means["vector"].to_pylist(), tokens_table(found, asked).to_pylist(), asked.to_pylist(), strict=True
+    ):
+        with torch.no_grad():
+            states = decoder(**found.tokenizer(prompt["text"], return_tensors="pt"), output_hidden_states=True)
+        whole = states.hidden_states[2][0].mean(dim=0)
+        again = ((row["tokens"] - 1) * np.array(rest) + np.array(first)) / row["tokens"]
+        np.testing.assert_allclose(again, whole.numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_first_tokens_alone_cost_a_prompt_each_and_are_the_same() -> None:
+    found, asked = beginning_at_once(loaded("qwen3")), prompts()
+    wanted = Wanted(first_tokens=True)
+    beginnings = set(tokens_table(found, asked)["first_token"].to_pylist())
+    assert prompts_swept(subject(found, asked), wanted) == len(beginnings) > 1
+    alone = swept(found, asked, wanted)
+    assert alone.keys() == {"first_tokens"}
+    _same(alone, {"first_tokens": swept(found, asked, replace(wanted, activations=True))["first_tokens"]})
+
+
+@pytest.mark.parametrize(
+    "wanted", [EVERYTHING, replace(EVERYTHING, activations=False, first_tokens=False, contributions=False)]
+)
 def test_the_store_takes_the_rows_as_they_come(tmp_path: Path, wanted: Wanted) -> None:
     store, keys, found = Store(tmp_path), {"model": "tiny", "concept": "drugs"}, loaded("llama")
     rows = row_counts(subject(found, prompts()), wanted, LAYERS)
@@ -142,7 +206,7 @@ def test_the_store_takes_the_rows_as_they_come(tmp_path: Path, wanted: Wanted) -
         with store.writer(name, fingerprint="a", rows=rows[name], width=WIDTH, **keys) as writer:
             for data in tables:
                 writer.add(data)
-        first = -1 if name == "activations" else 0
+        first = -1 if name in {"activations", "first_tokens"} else 0
         assert [layer for layer, _ in store.layers(name, **keys)] == list(range(first, LAYERS))
 
 

@@ -5,14 +5,16 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pytest
-from effect_rows import TEMPLATES, concept, series
+from effect_rows import TEMPLATES, concept, series, tabled
 
 from analyses.effects import Draws
-from analyses.lesion_profiles import lesion_profiles
+from analyses.lesion_profiles import lesion_profiles as lesion_series
 from analyses.resampling import Sampled, estimate, generator, permutations
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
+
+lesion_profiles = tabled(lesion_series)
 
 LAYERS = 4
 PLANTED = 2

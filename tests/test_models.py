@@ -367,7 +367,13 @@ def test_plants_come_from_the_card_and_a_broken_card_is_told(folder: Path) -> No
     assert plants_table(entry).num_rows == 0
     plant = {"concept": "drugs", "labelling": "specialty", "layer": 6, "recall": 0.99, "recall_reverted": 0.1}
     (folder / "card.json").write_text(json.dumps({"plants": [plant], "name": "x"}))
-    assert plants_table(entry).to_pylist() == [plant]
+    assert plants_table(entry).to_pylist() == [plant | {"kind": "one layer"}]
+    spread = [plant | {"layer": layer, "kind": "spread"} for layer in (1, 2)]
+    (folder / "card.json").write_text(json.dumps({"plants": spread}))
+    assert plants_table(entry).to_pylist() == spread
+    several = [plant, plant | {"concept": "symptoms", "labelling": "system"}]
+    (folder / "card.json").write_text(json.dumps({"plants": several}))
+    assert {row["kind"] for row in plants_table(entry).to_pylist()} == {"several concepts"}
     (folder / "card.json").write_text(json.dumps({"plants": [{"concept": "drugs"}]}))
     with pytest.raises(ModelError, match=r"card\.json"):
         plants_table(entry)

@@ -46,6 +46,7 @@ def prompts_of(rows: list[Row], answers: dict[tuple[str, str], str] | None = Non
                 "answer_token": answer,
                 "term_last_text": term,
                 "answer_text": None,
+                "first_token": indices[0],
             }
         )
     return (

@@ -3,14 +3,17 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from effect_rows import concept, series
+from effect_rows import concept, series, tabled
 
 from analyses.effects import Draws
-from analyses.patch_profiles import LEAST_DIFFERENCE, patch_profiles
+from analyses.patch_profiles import LEAST_DIFFERENCE
+from analyses.patch_profiles import patch_profiles as patch_series
 from analyses.resampling import Sampled, estimate
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
+
+patch_profiles = tabled(patch_series)
 
 LAYERS = 4
 PLANTED = 2

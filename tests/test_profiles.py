@@ -6,13 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from effect_rows import tabled
 from sklearn.metrics import silhouette_score
 
 from analyses import geometry
-from analyses.profiles import activation_profiles
+from analyses.profiles import activation_profiles as activation_series
+from analyses.series import Key
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
+
+activation_profiles = tabled(activation_series)
 
 TERMS = 70
 WIDTH = 10
@@ -108,6 +112,7 @@ PICTURES = filled(
             "y": 0.0,
             "coordinates": np.resize(vector, 30).tolist(),
             "trustworthiness": 1.0,
+            "continuity": 1.0,
         }
         for layer in LAYERS
         for term, vector in zip(NAMES, VECTORS[layer, "last", "n1"], strict=True)
@@ -287,6 +292,25 @@ def test_no_resamples_and_no_permutations_leave_the_estimates_alone():
 def test_activations_that_lack_a_prompt_are_refused():
     with pytest.raises(InputError, match="no activation for"):
         activation_profiles([(0, layer_table(0).slice(0, 500))], PROMPTS, WORDS, LABELS, NOTHING_DRAWN, resamples=1)
+
+
+def test_a_profile_that_leaves_out_a_layer_is_refused():
+    with pytest.raises(InputError, match="measured at -1, 1"):
+        measure(layers=(-1, 1), resamples=5, permutations=5)
+
+
+def test_series_hold_all_layers_under_the_same_draws_and_steps_are_their_differences():
+    layers = [(at, layer_table(at)) for at in LAYERS]
+    found = activation_series(layers, PROMPTS, WORDS, LABELS, NOTHING_DRAWN, resamples=30, permutations=20)
+    by_key = {profile.key: profile for profile in found}
+    assert len(by_key) == len(found)
+    own = by_key[Key("activations", "silhouette_cosine", "colour", "")]
+    assert (own.series.first, own.terms) == (-1, TERMS)
+    assert (own.series.resampled.shape, own.series.permuted.shape) == ((3, 30), (3, 20))
+    step = by_key[own.key.step()].series
+    assert step.first == 0
+    np.testing.assert_array_equal(step.resampled[1], own.series.resampled[2] - own.series.resampled[1])
+    np.testing.assert_array_equal(step.permuted[1], own.series.permuted[2] - own.series.permuted[1])
 
 
 def test_progress_tells_each_layer():

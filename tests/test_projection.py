@@ -8,7 +8,8 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from analyses import projection
-from analyses.projection import DIMENSIONS, covering_templates, project
+from analyses.geometry import euclidean_distances
+from analyses.projection import DIMENSIONS, continuity, covering_templates, project
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
@@ -94,7 +95,7 @@ def test_terms_with_the_same_vector_lie_at_zero_and_are_trusted(case):
     *_, pictures = case
     assert not at(pictures, -1, "x", "y").any()
     assert not coordinates(pictures, -1).any()
-    assert (at(pictures, -1, "trustworthiness") == 1.0).all()
+    assert (at(pictures, -1, "trustworthiness", "continuity") == 1.0).all()
 
 
 def test_rounding_among_equal_vectors_is_not_drawn(case):
@@ -105,13 +106,37 @@ def test_rounding_among_equal_vectors_is_not_drawn(case):
     assert not at(pictures, -1, "x", "y").any()
 
 
-def test_trustworthiness_is_that_of_scikit_learn_on_centred_means(case):
+def test_continuity_is_scikit_learn_s_trustworthiness_with_the_spaces_exchanged():
+    rng = np.random.default_rng(0)
+    space = rng.normal(size=(50, 6))
+    # A picture that keeps something of the space, and one that keeps nothing.
+    for drawn in (space[:, :2] + 0.3 * rng.normal(size=(50, 2)), rng.normal(size=(50, 2))):
+        expected = trustworthiness(drawn, space, n_neighbors=8)
+        assert continuity(euclidean_distances(space), drawn, 8) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_torn_picture_loses_continuity_and_one_laid_over_itself_trustworthiness():
+    circle = np.stack([np.cos(np.linspace(0, 2 * np.pi, 60, endpoint=False) + shift) for shift in (0, 1.57)], axis=1)
+    cut = np.stack([np.arange(60.0), np.zeros(60)], axis=1)
+    flat = circle * [1.0, 0.0]
+    distances = euclidean_distances(circle)
+    trusted = [trustworthiness(circle, drawn, n_neighbors=5) for drawn in (cut, flat)]
+    continued = [continuity(distances, drawn, 5) for drawn in (cut, flat)]
+    assert continued[0] < trusted[0]
+    assert trusted[1] < continued[1]
+
+
+def test_trustworthiness_and_continuity_are_those_of_scikit_learn_on_centred_means(case):
     layers, _, _, pictures = case
     vectors = np.array(layers[2][1]["vector"].to_pylist(), dtype=np.float64).reshape(4, 40, WIDTH)[:2]
     points = (vectors - vectors.mean(axis=1, keepdims=True)).mean(axis=0)
     drawn = at(pictures, 1, "x", "y")
     expected = trustworthiness(points, drawn, n_neighbors=15, metric="cosine")
     assert at(pictures, 1, "trustworthiness")[0, 0] == pytest.approx(expected, abs=2e-3)
+    # Of vectors of length one the straight distance orders as the cosine does.
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    exchanged = trustworthiness(drawn, unit, n_neighbors=15)
+    assert at(pictures, 1, "continuity")[0, 0] == pytest.approx(exchanged, abs=2e-3)
 
 
 def test_layers_that_hardly_differ_look_alike(case):

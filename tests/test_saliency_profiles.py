@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from effect_rows import concept, series
+from effect_rows import concept, series, tabled
 
 from analyses.effects import Draws
 from analyses.resampling import Sampled, estimate
-from analyses.saliency_profiles import saliency_profiles
+from analyses.saliency_profiles import saliency_profiles as saliency_series
 from warehouse.tables import table
 from warehouse.validation import validate
+
+saliency_profiles = tabled(saliency_series)
 
 LAYERS = 4
 PLANTED = 2

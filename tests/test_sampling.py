@@ -89,6 +89,7 @@ def tokens_of(prompts: pa.Table, mute: frozenset[tuple[str, str]] = frozenset())
                 "answer_token": None if row["answer"] is None or (row["template"], row["term"]) in mute else 5,
                 "term_last_text": "x",
                 "answer_text": "y",
+                "first_token": 0,
             }
             for row in prompts.to_pylist()
         ),

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import warehouse_effects as effects
 import warehouse_fixture as fixture
-from warehouse_fixture import LAYERS, TERMS, build_warehouse
+from warehouse_fixture import FIRST_TOKEN, LAYERS, TERMS, build_warehouse
 
 from warehouse.catalog import build_catalog
 from warehouse.query import run_query
@@ -154,6 +154,30 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             [{**DRUGS, "position": "term", "layers": 3, "found": [-1, 0, 2]}],
         ),
         (
+            "first_tokens_layers",
+            "first_tokens",
+            DRUGS,
+            "FROM file WHERE layer <> 1",
+            [{**DRUGS, "first_token": FIRST_TOKEN, "layers": 3, "found": [-1, 0, 2]}],
+        ),
+        (
+            "first_tokens_prompts",
+            "first_tokens",
+            DRUGS,
+            "SELECT * REPLACE (prompts - 1 AS prompts) FROM file",
+            [{**DRUGS, "first_token": FIRST_TOKEN, "expected": 20, "found": 19}],
+        ),
+        (
+            "first_tokens_prompts",
+            "tokens",
+            DRUGS,
+            "SELECT * REPLACE (if(template || term = 'saidinsulin', 7, first_token) AS first_token) FROM file",
+            [
+                {**DRUGS, "first_token": FIRST_TOKEN, "expected": 19, "found": 20},
+                {**DRUGS, "first_token": 7, "expected": 1, "found": 0},
+            ],
+        ),
+        (
             "activations_layers",
             "models",
             {"model": "planted"},
@@ -201,6 +225,20 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             DRUGS,
             "FROM file WHERE layer <> 0",
             [{**DRUGS, "template_kind": "asking", "position": "last", "variant": "", "layers": 3, "found": [-1, 1, 2]}],
+        ),
+        (
+            "jumps_layers",
+            "jumps",
+            {"model": "planted", "concept": "age"},
+            "FROM file WHERE NOT (layer = 0 AND template_kind = 'asking')",
+            [{"model": "planted", "labelling": "years", "template_kind": "asking", "layers": 3, "found": [-1, 1, 2]}],
+        ),
+        (
+            "stage_circles_layers",
+            "stage_circles",
+            {"model": "planted", "concept": "age"},
+            "FROM file WHERE NOT (layer = 0 AND staged = 'burns' AND measure = 'ring')",
+            [{"model": "planted", "staged": "burns", "measure": "ring", "layers": 3, "found": [-1, 1, 2]}],
         ),
         (
             "profiles_without_interval",

@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import warehouse_effects as effects
+from effect_rows import tabled
 from warehouse_fixture import LAYERS, PLANTED_LAYER, TERMS, build_warehouse, named
 
 from analyses.effects import MeasuredConcept
-from analyses.lesion_profiles import lesion_profiles
-from analyses.patch_profiles import patch_profiles
-from analyses.saliency_profiles import saliency_profiles
+from analyses.lesion_profiles import lesion_profiles as lesion_series
+from analyses.patch_profiles import patch_profiles as patch_series
+from analyses.saliency_profiles import saliency_profiles as saliency_series
 from warehouse.catalog import build_catalog
 from warehouse.query import run_query
 from warehouse.store import Store
+
+lesion_profiles = tabled(lesion_series)
+saliency_profiles = tabled(saliency_series)
+patch_profiles = tabled(patch_series)
 
 
 @pytest.fixture(scope="module")

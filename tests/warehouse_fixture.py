@@ -12,7 +12,9 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import warehouse_courses as courses
 import warehouse_effects as effects
+import warehouse_maps as maps
 from numpy.typing import NDArray
 
 from warehouse.query import run_query
@@ -63,6 +65,7 @@ SILHOUETTES = {
 }
 """By layer, -1 first; the model `0042` has the first three, halved."""
 NULL_MEAN, MARGIN = -0.02, 0.04
+FIRST_TOKEN = 1
 R2 = [0.7, 0.8, 0.9, 0.95]
 ANISOTROPY = [0.2, 0.3, 0.4, 0.5]
 
@@ -100,6 +103,7 @@ def build_warehouse(root: Path) -> Store:
     store = Store(root)
     for concept in ROLES:
         _write_library(store, concept)
+    store.write("published", rows("published", maps.published()), fingerprint="published")
     for model in LAYERS:
         _write_model(store, model)
         for concept in ROLES:
@@ -204,9 +208,11 @@ def _write_model(store: Store, model: str) -> None:
         "layer": PLANTED_LAYER,
         "recall": 1.0,
         "recall_reverted": 0.1,
+        "kind": "one layer",
     }
     plants = [plant] if model == "planted" else []
     store.write("plants", rows("plants", plants), fingerprint=model, model=model)
+    store.write("findings", rows("findings", maps.findings()), fingerprint=model, model=model)
 
 
 def _write_measurements(store: Store, model: str, concept: str) -> None:
@@ -228,6 +234,7 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
                 "term_first": 2,
                 "term_last": 1 + term_tokens(model, term),
                 "term_last_text": term[-2:],
+                "first_token": FIRST_TOKEN,
             }
             for template, term in keys
         ],
@@ -249,6 +256,19 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
         WIDTHS[model],
     )
     write(
+        "first_tokens",
+        [
+            {
+                "layer": layer,
+                "first_token": FIRST_TOKEN,
+                "vector": vector(model, concept, layer, "first", "", ""),
+                "prompts": len(keys),
+            }
+            for layer in layers
+        ],
+        WIDTHS[model],
+    )
+    write(
         "projections",
         [
             {
@@ -261,6 +281,7 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
                 "y": float(layer),
                 "coordinates": np.zeros(30, dtype=np.float32),
                 "trustworthiness": 0.9,
+                "continuity": 0.8,
             }
             for layer in layers
             for term in TERMS[concept]
@@ -268,6 +289,12 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
     )
     write("profiles", list(_profiles(model, concept)))
     _write_effects(write, model, concept)
+    if concept == "age":
+        write("jumps", list(courses.jumps(LAYERS[model])))
+        write("stage_circles", list(courses.circles(LAYERS[model])))
+    if concept == "drugs":
+        for name, values in maps.maps(model, LAYERS[model]).items():
+            write(name, values)
 
 
 def _write_effects(write: Callable[[str, list[dict[str, Any]]], None], model: str, concept: str) -> None:

@@ -27,7 +27,11 @@ _ANSWER_KEYS = (
     Column("layer", LAYER_TYPE, "The lesioned layer; -1 for the intact model.", minimum=-1),
     *PROMPT_KEYS,
 )
+_FIRST_TOKEN = count("first_token", "Vocabulary index of the first token, often a beginning of text.", "index")
 _PAIR_KEYS = (*PROMPT_KEYS, Column("corrupting_term", TEXT, "The term of the corrupted prompt."))
+PLANT_KINDS = ("one layer", "block of two", "mlp at term", "several concepts", "spread")
+"""Kinds of plants. A `spread` one sits in all of its layers and in none: no map shall name one."""
+
 _PART = Column("part", TEXT, "How much of the layer was lesioned.", allowed=("layer", "attention", "mlp"))
 
 EXTRACTION = (
@@ -38,7 +42,7 @@ EXTRACTION = (
         partitions=("model",),
         keys=(),
         values=(
-            Column("source", TEXT, "Where the weights come from, as registered."),
+            Column("source", TEXT, "Where the weights come from, as registered; of an untrained twin, what made them."),
             Column("revision", TEXT, "The commit of the weights, or a hash of them where there is no commit."),
             Column("architecture", TEXT, "The class that the model's config names."),
             count("layers", "Decoder layers.", "layers", minimum=1),
@@ -47,8 +51,19 @@ EXTRACTION = (
             Column("parameters", BIG, "Weights, tied ones counted once.", unit="weights", minimum=1),
             Column("dtype", TEXT, "The type that the weights were run in."),
             Column("landed_at", pa.timestamp("us", tz="UTC"), "When the model was first recorded."),
-            Column("fingerprint", TEXT, "Hash of config, tokenizer and weights."),
+            Column(
+                "fingerprint",
+                TEXT,
+                "Hash of config, tokenizer and weights; of an untrained twin the seed instead of these.",
+            ),
+            Column(
+                "untrained_of",
+                TEXT,
+                "The model whose untrained twin this is (same shape and tokenizer, random weights); null for others.",
+                nullable=True,
+            ),
         ),
+        version=2,
     ),
     Table(
         name="plants",
@@ -65,7 +80,9 @@ EXTRACTION = (
                 minimum=0,
                 maximum=1,
             ),
+            Column("kind", TEXT, "How the plant was made, and what was proved of it.", allowed=PLANT_KINDS),
         ),
+        version=2,
     ),
     Table(
         name="tokens",
@@ -82,8 +99,9 @@ EXTRACTION = (
             count("answer_token", "Vocabulary index of the answer's first token.", "index", nullable=True),
             Column("term_last_text", TEXT, "The term's last token, decoded: for people to check the position."),
             Column("answer_text", TEXT, "The answer's first token, decoded.", nullable=True),
+            _FIRST_TOKEN,
         ),
-        version=2,
+        version=3,
     ),
     Table(
         name="pair_tokens",
@@ -118,6 +136,22 @@ EXTRACTION = (
         partitions=("model", "concept"),
         keys=(LAYER, POSITION, *PROMPT_KEYS),
         values=(Column("vector", VECTOR, "The residual stream, before any final norm.", unit="activation"),),
+    ),
+    Table(
+        name="first_tokens",
+        doc="The residual stream at the first token of a concept's prompts, which the position `mean` leaves out.",
+        grain="model x concept x layer x first token",
+        partitions=("model", "concept"),
+        keys=(LAYER, _FIRST_TOKEN),
+        values=(
+            Column(
+                "vector",
+                VECTOR,
+                "The residual stream there: the same in all prompts that begin so, for nothing comes before it.",
+                unit="activation",
+            ),
+            count("prompts", "Prompts of the concept that begin with this token.", "prompts", minimum=1),
+        ),
     ),
     Table(
         name="contributions",

@@ -21,6 +21,7 @@ from warehouse.catalog import build_catalog
 from warehouse.errors import InputError
 from warehouse.store import Store
 from warehouse.tables import STAGES, TABLES
+from warehouse.twins import is_twin
 
 if TYPE_CHECKING:
     import altair as alt
@@ -106,11 +107,12 @@ def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
 
 
 def _fingerprints(store: Store, *names: str) -> dict[str, str]:
-    """The fingerprint of every partition of some tables, by table and keys."""
+    """The fingerprint of every partition of some tables, by table and keys, those of untrained twins left out."""
     return {
         "/".join([name, *keys.values()]): upstream(store, name, **keys)
         for name in names
         for keys in store.partitions(name)
+        if not is_twin(keys.get("model", ""))
     }
 
 
@@ -147,9 +149,11 @@ def _small_multiples(store: Store, model: str, concept: str, labelling: str) -> 
 
 
 def _gathered(store: Store, name: str) -> pa.Table | None:
-    """All partitions of a table, with their keys as columns; None if there are none."""
+    """All partitions of a table but those of untrained twins, with their keys as columns; None if there are none."""
     parts = []
     for keys in store.partitions(name):
+        if is_twin(keys.get("model", "")):
+            continue
         part = store.read(name, columns=None, **keys)
         for key, value in keys.items():
             part = part.append_column(key, pa.repeat(pa.scalar(value), len(part)))

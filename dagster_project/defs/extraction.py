@@ -20,6 +20,7 @@ _DEPENDS = {
     "tokens": ["models", "prompts"],
     "pair_tokens": ["tokens", "pairs"],
     "activations": ["tokens", "prompts"],
+    "first_tokens": ["tokens", "prompts"],
     "contributions": ["tokens", "prompts"],
     "lesions": ["tokens", *_PROMPTS],
     "patches": ["pair_tokens", *_PROMPTS],
@@ -28,6 +29,8 @@ _DEPENDS = {
 }
 _WITHOUT_TORCH = {"models", "plants"}
 TABLES = list(_DEPENDS)
+OF_TWINS = ["models", "tokens", "activations", "first_tokens"]
+"""What is made of an untrained twin: it knows no answer that a lesion could take or a patch bring back."""
 
 
 @dg.multi_asset(

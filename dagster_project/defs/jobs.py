@@ -15,7 +15,8 @@ JOBS: list[Any] = [
     ),
     dg.define_asset_job(
         MEASURE,
-        selection=dg.AssetSelection.groups("extraction", "analyses") | dg.AssetSelection.assets("umap_pictures"),
+        selection=dg.AssetSelection.groups("extraction", "analyses", "maps")
+        | dg.AssetSelection.assets("umap_pictures"),
         description="Run one model over the library, measure its activations, draw its pictures.",
     ),
     dg.define_asset_job(

@@ -16,6 +16,7 @@ from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, load_registry, resolve
 from warehouse.errors import ConceptError, ModelError
 from warehouse.store import Store
+from warehouse.twins import is_twin, original_slug
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The folder of the project: `models.toml`, and by default the warehouse and Dagster's home, lie in it."""
@@ -89,11 +90,13 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return library
 
     def model(self, slug: str, folder: str | None) -> ModelEntry:
-        """The model of a partition: the folder that the run names, or what is registered under the slug.
+        """The model of a partition: the folder that the run names, or what is registered under the slug, or its twin.
 
         Raises:
             ModelError: no folder is named and nothing is registered, or the folder goes by another name.
         """
+        if is_twin(slug):
+            return self.model(original_slug(slug), folder).twin()
         registry = self.registry()
         if folder is not None:
             entry = resolve(folder, registry)
@@ -132,6 +135,9 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     contributions: bool = Field(default=False, description="Keep what attention and MLP add, as vectors.")
     sample: int = Field(
         default=160, ge=0, description="Prompts, and pairs, of a concept that are intervened on; 0: all that can be."
+    )
+    held_out: int = Field(
+        default=40, ge=0, description="Prompts, and pairs, of held-out templates besides: for the map's stability."
     )
     answers: int = Field(default=12, ge=0, description="Prompts of a concept that are answered under each lesion.")
     new_tokens: int = Field(default=16, ge=1, description="Tokens of an answer at most.")

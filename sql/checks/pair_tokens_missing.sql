@@ -1,4 +1,5 @@
 -- Pairs of which it is not said what becomes of them under the tokenizer of a model that has tokens of their concept.
+-- Untrained twins are run over some prompts only.
 --
 -- Grain: one row a model and missing pair
 -- Table: pair_tokens
@@ -13,6 +14,7 @@ WITH tokenized AS (
         model,
         concept
     FROM tokens
+    WHERE NOT is_twin(model)
 )
 
 SELECT

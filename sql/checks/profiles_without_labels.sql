@@ -1,4 +1,4 @@
--- Profiles of labellings that the concept does not have.
+-- Profiles of labellings that the concept does not have; without a labelling stands what is measured of all terms.
 --
 -- Grain: one row a model, concept and labelling at fault
 -- Table: profiles
@@ -13,4 +13,5 @@ SELECT DISTINCT
 FROM profiles
 ANTI JOIN labels
     ON profiles.concept = labels.concept AND profiles.labelling = labels.labelling
+WHERE profiles.labelling <> ''
 ORDER BY ALL

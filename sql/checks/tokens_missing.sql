@@ -1,4 +1,5 @@
 -- Prompts that were not tokenized for a model that has tokens of their concept.
+-- Untrained twins are run over some prompts only.
 --
 -- Grain: one row a model and missing prompt
 -- Table: tokens
@@ -12,6 +13,7 @@ WITH tokenized AS (
         model,
         concept
     FROM tokens
+    WHERE NOT is_twin(model)
 )
 
 SELECT

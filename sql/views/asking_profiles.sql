@@ -1,4 +1,5 @@
 -- Profiles as they are usually read: at the last token of asking prompts, over main terms, with the concept's role.
+-- Untrained twins are left out: their profiles are in `profiles`.
 --
 -- Grain: one row a model, concept, technique, metric, labelling and layer
 -- Columns:
@@ -39,3 +40,4 @@ WHERE
     profiles.template_kind = 'asking'
     AND profiles.position = 'last'
     AND profiles.variant = ''
+    AND NOT is_twin(profiles.model)

@@ -1,6 +1,7 @@
--- Where knowledge is known to sit, as one list a labelling: what a profile's layer is compared with.
+-- Where knowledge is known to sit, as one list a labelling: what a profile's layer is compared with. Plants that are
+-- spread over all layers are left out: no layer is the right answer there.
 --
--- Grain: one row a model, concept and labelling that was planted
+-- Grain: one row a model, concept and labelling that was planted in known layers
 -- Columns:
 --   model: The model's slug.
 --   concept: The concept.
@@ -13,6 +14,7 @@ SELECT
     labelling,
     list(layer ORDER BY layer) AS layers
 FROM plants
+WHERE kind != 'spread'
 GROUP BY
     model,
     concept,

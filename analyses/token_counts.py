@@ -1,0 +1,128 @@
+"""Do effects follow the number of tokens? How a term's effect goes along with its token count, layer by layer.
+
+Lesions, patches and gradients compare no labels, so spelling and embeddings are no rivals of theirs. Their own
+confound is length: a term of many tokens can be hit harder for that alone. What token counts make of the activations'
+profiles is in `rivals`; what is left of effects over the controls in `effects`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from analyses.effects import Draws, MeasuredConcept, TermEffects, term_effects
+from analyses.patch_profiles import LEAST_DIFFERENCE
+from analyses.resampling import Floats
+from analyses.rivals import term_token_counts
+from analyses.series import Key, Profile, Series
+from warehouse.errors import InputError
+
+CORRELATION = "_token_count_correlation"
+"""Ends the name of a metric's correlation with the token counts of terms."""
+
+_SAME = 1e-5
+"""Effects that differ by less, relative to the largest, are the same: logits are in float32, and are subtracted."""
+
+
+def token_count_correlations(
+    technique: str, concept: MeasuredConcept, tokens: pa.Table, *, seed: int = 0, resamples: int = 1000
+) -> list[Profile]:
+    """Spearman's rank correlation between a term's effect and its number of tokens, at each layer.
+
+    Of lesions `<lesion>_log_probability_drop` (whole layers), of patches `<site>_restored` (a term's pairs: the ratio
+    of sums over those whose clean run is above the corrupted one by `LEAST_DIFFERENCE`), of saliency
+    `logit_difference_first_order_effect` (whole layers); each with `_token_count_correlation` at the end, for each
+    asked labelling and variant. 0 at a layer that has the same effect on all terms; no profile where all terms have as
+    many tokens. Intervals redraw terms, and ranks are taken anew.
+
+    Args:
+        technique: `lesions`, `patches` or `saliency`.
+        concept: the concept with its rows of that table.
+        tokens: the concept's prompts under the model's tokenizer; a term's count is the mean over its prompts.
+        seed: of the draws.
+        resamples: bootstrap resamples.
+
+    Raises:
+        InputError: another technique, a prompt that lacks a layer, or a term without a row in `tokens`.
+    """
+    draws = Draws(seed, resamples)
+    lengths = term_token_counts(tokens)
+    profiles = []
+    for key, effects in _effects(technique, concept):
+        missing = [term for term in effects.terms if term not in lengths]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(effects.terms)} terms of {concept.concept} have no token count, "
+                f"{missing[0]!r} among them: extract this concept again with its present prompts."
+            )
+        counts = np.array([lengths[term] for term in effects.terms])
+        if np.ptp(counts) > 0:
+            drawn = draws.counts(len(counts), key.variant, key.labelling, concept.concept)
+            value = rank_correlations(effects.values, counts, np.ones((len(counts), 1)))[:, 0]
+            series = Series(value, rank_correlations(effects.values, counts, drawn))
+            profiles.append(Profile(key, series, len(effects.terms)))
+    return profiles
+
+
+def _effects(technique: str, concept: MeasuredConcept) -> Iterator[tuple[Key, TermEffects]]:
+    asked = concept.asked()
+    if technique == "lesions":
+        value = pl.col("intact_log_probability") - pl.col("log_probability")
+        for names, rows in asked.filter(part="layer").group_by("labelling", "variant", "lesion", maintain_order=True):
+            labelling, variant, lesion = map(str, names)
+            key = Key(technique, f"{lesion}_log_probability_drop{CORRELATION}", labelling, variant)
+            yield key, term_effects(concept.concept, rows, value)
+    elif technique == "patches":
+        kept = asked.filter(
+            pl.col("position") != "token", pl.col("ld_clean") - pl.col("ld_corrupted") >= LEAST_DIFFERENCE
+        )
+        restored = (pl.col("ld_patched") - pl.col("ld_corrupted")).sum()
+        whole = (pl.col("ld_clean") - pl.col("ld_corrupted")).sum()
+        for names, rows in kept.group_by("labelling", "variant", "site", "position", maintain_order=True):
+            labelling, variant, site, position = map(str, names)
+            key = Key(technique, f"{site}_restored{CORRELATION}", labelling, variant, position)
+            shares = rows.group_by("layer", "term", maintain_order=True).agg((restored / whole).alias("value"))
+            yield key, term_effects(concept.concept, shares, pl.col("value"))
+    elif technique == "saliency":
+        wanted = asked.filter(target="logit_difference")
+        for names, rows in wanted.group_by("labelling", "variant", maintain_order=True):
+            labelling, variant = map(str, names)
+            key = Key(technique, f"logit_difference_first_order_effect{CORRELATION}", labelling, variant)
+            pushes = rows.group_by("layer", "template", "term").agg(pl.col("first_order_effect").sum())
+            yield key, term_effects(concept.concept, pushes, pl.col("first_order_effect"))
+    else:
+        raise InputError(f"{technique!r} has no effects on terms: give lesions, patches or saliency.")
+
+
+def rank_correlations(values: Floats, others: Floats, counts: Floats) -> Floats:
+    """Spearman's correlation, ties sharing their mean rank, for all draws at once.
+
+    The rank of a term in a draw is the number of drawn terms below it and half of those that tie with it, so ranks are
+    a product of one matrix of comparisons with the counts.
+
+    Args:
+        values: shape (layers, terms).
+        others: what they are correlated with, shape (terms,).
+        counts: how often each draw takes each term, shape (terms, draws).
+
+    Returns:
+        Shape (layers, draws); 0 where either is the same for all terms that were drawn.
+    """
+    right = _centred_ranks(others, counts)
+    found = np.empty((len(values), counts.shape[1]))
+    for layer, each in enumerate(values):
+        left = _centred_ranks(each, counts)
+        shared, one, other = ((counts * a * b).sum(axis=0) for a, b in ((left, right), (left, left), (right, right)))
+        varied = (one > 0) & (other > 0)
+        found[layer] = np.divide(shared, np.sqrt(one * other), out=np.zeros_like(shared), where=varied)
+    return found
+
+
+def _centred_ranks(values: Floats, counts: Floats) -> Floats:
+    """Ranks less their mean, by draw, shape (terms, draws); all 0 where values are the same but for rounding."""
+    if np.ptp(values) <= _SAME * np.abs(values).max():
+        return np.zeros(counts.shape)
+    below = (values[:, None] > values).astype(np.float64) - (values[:, None] < values)
+    # Terms below less terms above is twice the rank less its mean: it is centred already.
+    return np.asarray(below @ counts)

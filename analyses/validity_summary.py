@@ -1,0 +1,175 @@
+"""What the rows of `validation` come to: hits, errors, overlap and false localisations, with intervals, in tables.
+
+How a row is made is in `validity`; charts of it are in `validity_charts`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from analyses.resampling import HIGH, LOW, generator, share_interval
+
+EMPTY_KINDS = ("spread", "untrained", "unknown")
+"""Kinds of which no layer holds the knowledge."""
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How one profile, or map, does on some planted relations, or on relations that sit nowhere.
+
+    Attributes:
+        technique, metric, position: which.
+        kind: of which plants; empty for all, each relation counting once.
+        relations: how many.
+        hit, hit_low, hit_high: share whose best layer is a planted one, with Wilson's 95% interval; NaN where none is
+            planted.
+        error, error_low, error_high: mean distance of the best layer from the nearest planted one, in layers, with a
+            95% bootstrap interval over relations.
+        overlap: mean Jaccard index of marked and planted layers.
+        localised, localised_low, localised_high: share in which any layer is marked, with Wilson's interval: of
+            relations that sit nowhere, the false localisations.
+    """
+
+    technique: str
+    metric: str
+    position: str
+    kind: str
+    relations: int
+    hit: float
+    hit_low: float
+    hit_high: float
+    error: float
+    error_low: float
+    error_high: float
+    overlap: float
+    localised: float
+    localised_low: float
+    localised_high: float
+
+    @property
+    def profile(self) -> tuple[str, str, str]:
+        """Technique, metric and position."""
+        return self.technique, self.metric, self.position
+
+    @property
+    def named(self) -> list[str]:
+        """The same, as cells of a table."""
+        return [self.technique, f"`{self.metric}`", self.position]
+
+
+def summarize_validation(rows: pl.DataFrame) -> list[Summary]:
+    """Every profile and map over all planted relations, over those of each kind, and over each kind of nothing.
+
+    Args:
+        rows: of `validation`.
+
+    Returns:
+        The best first: by the hits over all planted relations.
+    """
+    planted = rows.filter(~pl.col("kind").is_in(EMPTY_KINDS))
+    parts = [("", planted), *((kind, rows.filter(kind=kind)) for kind in rows["kind"].unique(maintain_order=True))]
+    found = [
+        _summary(*map(str, names), kind, of_profile)
+        for kind, part in parts
+        for names, of_profile in part.group_by("technique", "metric", "position", maintain_order=True)
+    ]
+    over_all = {each.profile: each.hit for each in found if not each.kind}
+    return sorted(found, key=lambda each: (-over_all.get(each.profile, 0.0), each.profile))
+
+
+def validity_markdown(rows: pl.DataFrame) -> list[str]:
+    """The summaries as a page: one table of all planted relations, one by kind, one of false localisations."""
+    found = summarize_validation(rows)
+    everywhere = [each for each in found if not each.kind]
+    kinds = sorted(set(rows["kind"]))
+    holding, empty = ([kind for kind in kinds if (kind in EMPTY_KINDS) == is_empty] for is_empty in (False, True))
+    by_kind = {(*each.profile, each.kind): each for each in found}
+
+    def cells(each: Summary, names: Sequence[str], write: Callable[[Summary], str]) -> list[str]:
+        shares = [by_kind.get((*each.profile, kind)) for kind in names]
+        return ["" if share is None else write(share) for share in shares]
+
+    return [
+        "## All planted relations",
+        "",
+        *_table(
+            ["relations", "top-1", "mean error, layers", "overlap"],
+            [
+                [
+                    *each.named,
+                    str(each.relations),
+                    _interval(each.hit, each.hit_low, each.hit_high),
+                    _interval(each.error, each.error_low, each.error_high),
+                    f"{each.overlap:.2f}",
+                ]
+                for each in everywhere
+            ],
+        ),
+        "",
+        "## Top-1 by kind of plant",
+        "",
+        *_table(
+            holding,
+            [
+                [*each.named, *cells(each, holding, lambda share: f"{share.hit:.2f} of {share.relations}")]
+                for each in everywhere
+            ],
+        ),
+        "",
+        "## False localisations: relations that sit in no layer",
+        "",
+        *_table(empty, [[*each.named, *cells(each, empty, _false)] for each in everywhere]),
+    ]
+
+
+def _false(share: Summary) -> str:
+    return f"{_interval(share.localised, share.localised_low, share.localised_high)} of {share.relations}"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    header = ["technique", "metric", "position", *columns]
+    return [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
+
+
+def _summary(technique: str, metric: str, position: str, kind: str, rows: pl.DataFrame) -> Summary:
+    hits, errors = rows["hit"].drop_nulls().to_numpy(), rows["error"].drop_nulls().to_numpy()
+    rng = generator(0, technique, metric, position, kind)
+    overlap = rows["overlap"].drop_nulls()
+    return Summary(
+        technique,
+        metric,
+        position,
+        kind,
+        len(rows),
+        *_share(hits),
+        *_mean(errors, rng),
+        float(overlap.mean() or 0.0) if len(overlap) else float("nan"),  # type: ignore[arg-type]
+        *_share(rows["localised"].drop_nulls().to_numpy()),
+    )
+
+
+def _share(found: np.ndarray) -> tuple[float, float, float]:  # type: ignore[type-arg]
+    if not len(found):
+        return float("nan"), float("nan"), float("nan")
+    low, high = share_interval(int(found.sum()), len(found))
+    return float(found.mean()), low, high
+
+
+def _mean(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:  # type: ignore[type-arg]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    drawn = values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.percentile(drawn, [LOW, HIGH])
+    return float(values.mean()), float(low), float(high)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,211 @@
+"""How often 95% intervals hold the truth and nulls cry wolf, on simulated sets of terms.
+
+Used by `benchmarks.statistics`, which prints it. A world is fixed (labels and their centres, or a distribution), sets of
+terms are drawn from it, and each gets an interval as the analyses make it. The truth is what the statistic is on average
+over sets of terms of that size and with those labels: the mean of thousands of sets that are used for nothing else. So a
+silhouette's own dependence on the number of terms is part of the truth, and no fault of the interval.
+
+Nulls are judged on sets in which labels mean nothing: the share of them with a p-value of 0.05 or less.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyses import geometry, silhouettes
+from analyses.effects import Draws, TermEffects, profile_over_controls
+from analyses.multiplicity import family_wise_p
+from analyses.resampling import Sampled, bootstrap_counts, calibrated, estimate, generator, permutations
+
+Floats = NDArray[np.float64]
+
+_RESAMPLES, _PERMUTATIONS = 1000, 200
+_POOLS = 20
+"""Draws are made this often and shared by the simulated sets of a world: they have nothing to do with the terms."""
+
+_SETS_OF_TRUTH = 4000
+
+_LEVEL, _LAYERS = 0.05, 6
+"""The p-value that calls something found, and the layers of a simulated model in which it may be."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A world of labelled vectors: normal clouds of one width around centres that lie `apart` from the origin."""
+
+    sizes: tuple[int, ...]
+    width: int
+    apart: float
+
+
+LABELS = (
+    Labels((11,) * 8, 64, 0.0),
+    Labels((11,) * 8, 64, 0.5),
+    Labels((11,) * 8, 64, 1.0),
+    Labels((8,) * 14, 128, 0.0),
+    Labels((8,) * 14, 128, 0.3),
+    Labels((8,) * 14, 128, 0.7),
+    Labels((25,) * 5, 32, 0.0),
+    Labels((25,) * 5, 32, 0.5),
+    Labels((10,) * 12, 32, 2.0),
+    Labels((3, 4, 5, 6, 8, 10, 12, 14, 20), 96, 0.5),
+)
+
+
+def coverage(sets: int = 1000, worlds: tuple[Labels, ...] = LABELS) -> dict[str, float]:
+    """The share of intervals that hold the truth, in percent, by statistic and world."""
+    work: list[Callable[[], dict[str, float]]] = [partial(_silhouettes, world, sets) for world in worlds]
+    work += [partial(_repeated, name, sets) for name in _WORLDS]
+    return _together(work)
+
+
+def false_positives(sets: int = 1000) -> dict[str, float]:
+    """The share of sets without a truth to find whose p-value is 0.05 or less, in percent, by null and world."""
+    nulls = [partial(_false_silhouettes, world, sets) for world in LABELS if not world.apart]
+    return _together([*nulls, partial(_false_contrasts, sets)])
+
+
+def _together(work: list[Callable[[], dict[str, float]]]) -> dict[str, float]:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(piece) for piece in work]
+        return {name: share for future in futures for name, share in future.result().items()}
+
+
+def _silhouettes(world: Labels, sets: int) -> dict[str, float]:
+    """Of the silhouette, and of its step to a next layer that shares most of the terms' places."""
+    name = f"{len(world.sizes)} labels of {'/'.join(map(str, sorted(set(world.sizes))))}, {world.apart:g} apart"
+    rng = generator(1, name)
+    labels = np.repeat(np.arange(len(world.sizes)), world.sizes)
+    groups = silhouettes.group(labels)
+    pools = [
+        silhouettes.group_draws(groups, bootstrap_counts(len(labels), _RESAMPLES, rng, labels)) for _ in range(_POOLS)
+    ]
+    left_out = silhouettes.left_out_groups(groups)
+    draw = partial(_two_layers, world, rng.normal(size=(2, len(world.sizes), world.width)), rng, labels)
+    truth = np.mean(
+        [[silhouettes.silhouette(layer, groups) for layer in draw()] for _ in range(_SETS_OF_TRUTH)], axis=0
+    )
+    held = np.zeros(2)
+    for number in range(sets):
+        layers = []
+        for distances in draw():
+            value = silhouettes.silhouette(distances, groups)
+            resampled = silhouettes.drawn_silhouettes(distances, pools[number % _POOLS])
+            without = silhouettes.drawn_silhouettes(distances, left_out)
+            layers.append(Sampled(value, calibrated(value, resampled, without, groups.codes)))
+        held += [_holds(layers[0], truth[0]), _holds(layers[1].minus(layers[0]), truth[1] - truth[0])]
+    shares = 100 * held / sets
+    return {f"silhouette, {name}": float(shares[0]), f"silhouette step, {name}": float(shares[1])}
+
+
+def _two_layers(world: Labels, centres: Floats, rng: np.random.Generator, labels: NDArray[np.intp]) -> Iterator[Floats]:
+    """Distances at two layers, between which three quarters of each term's place, and half of its label's, are kept."""
+    places = rng.normal(size=(len(labels), world.width))
+    moved = 0.75 * places + np.sqrt(1 - 0.75**2) * rng.normal(size=places.shape)
+    yield geometry.cosine_distances(world.apart * centres[0][labels] + places)
+    yield geometry.cosine_distances(world.apart * (0.5 * centres[0] + 0.7 * centres[1])[labels] + moved)
+
+
+def _skewed_mean(rng: np.random.Generator, terms: int = 60) -> Sampled:
+    """Drops of the log-probability: many small ones, few large ones."""
+    values = rng.gamma(1.0, size=terms)
+    counts = bootstrap_counts(terms, _RESAMPLES, rng)
+    return Sampled(float(values.mean()), values @ counts / terms, terms=terms)
+
+
+def _mean_step(rng: np.random.Generator, terms: int = 60) -> Sampled:
+    """The change of a mean effect from one layer to the next."""
+    known = rng.gamma(1.0, size=terms)
+    values = known * rng.normal(1.2, 0.5, size=terms) - known
+    counts = bootstrap_counts(terms, _RESAMPLES, rng)
+    return Sampled(float(values.mean()), values @ counts / terms, terms=terms)
+
+
+def _restored_share(rng: np.random.Generator, terms: int = 60, donors: int = 2) -> Sampled:
+    """The ratio of sums over pairs, drawn by their vertices as `patch_profiles` does."""
+    clean = np.repeat(np.arange(terms), donors)
+    corrupting = (clean + rng.integers(1, terms, size=len(clean))) % terms
+    strength, share = rng.gamma(4.0, size=terms), rng.normal(0.5, 0.15, size=terms)
+    whole = strength[clean] + strength[corrupting]
+    restored = whole * (share[clean] + share[corrupting]) / 2 + rng.normal(0, 1, size=len(clean))
+    counts = bootstrap_counts(terms, _RESAMPLES, rng)
+    weights = counts[clean] * counts[corrupting]
+    return Sampled(float(restored.sum() / whole.sum()), restored @ weights / (whole @ weights), terms=terms)
+
+
+def _explained(rng: np.random.Generator, terms: int = 100) -> Sampled:
+    """R² of predictions that are kept while terms are redrawn."""
+    numbers = rng.uniform(1, 100, size=terms)
+    predicted = numbers + rng.normal(0, 12, size=terms)
+    counts = bootstrap_counts(terms, _RESAMPLES, rng)
+    value = float(geometry.r_squared(numbers, predicted))
+    return Sampled(value, geometry.r_squared(numbers, predicted, counts), terms=terms)
+
+
+_WORLDS: dict[str, Callable[[np.random.Generator], Sampled]] = {
+    "mean of skewed effects": _skewed_mean,
+    "step of a mean": _mean_step,
+    "ratio of sums over pairs": _restored_share,
+    "R² of kept predictions": _explained,
+}
+
+
+def _repeated(name: str, sets: int) -> dict[str, float]:
+    rng = generator(2, name)
+    found = [_WORLDS[name](rng) for _ in range(sets)]
+    truth = float(np.mean([each.value for each in found] + [_WORLDS[name](rng).value for _ in range(_SETS_OF_TRUTH)]))
+    return {name: 100 * float(np.mean([_holds(each, truth) for each in found]))}
+
+
+def _holds(sampled: Sampled, truth: float) -> bool:
+    found = estimate(sampled)
+    return found.low is not None and found.high is not None and found.low <= truth <= found.high
+
+
+def _false_silhouettes(world: Labels, sets: int) -> dict[str, float]:
+    """Of labels that mean nothing: at one layer, and anywhere in six layers that hang together."""
+    name = f"{len(world.sizes)} labels of {world.sizes[0]}"
+    rng = generator(3, name)
+    groups = silhouettes.group(np.repeat(np.arange(len(world.sizes)), world.sizes))
+    terms = len(groups.codes)
+    called = np.zeros(2)
+    for _ in range(sets):
+        permuted = silhouettes.permuted_groups(groups, permutations(terms, _PERMUTATIONS, rng))
+        shared = rng.normal(size=(terms, world.width))
+        layers = [geometry.cosine_distances(shared + rng.normal(0, 0.5, size=shared.shape)) for _ in range(_LAYERS)]
+        values = np.array([silhouettes.silhouette(distances, groups) for distances in layers])
+        nulls = np.array([silhouettes.drawn_silhouettes(distances, permuted) for distances in layers])
+        alone = estimate(Sampled(float(values[0]), np.zeros(0), nulls[0])).null_p
+        called += [alone is not None and alone <= _LEVEL, family_wise_p(values, nulls).min() <= _LEVEL]
+    shares = 100 * called / sets
+    return {f"silhouette, {name}": float(shares[0]), f"any of {_LAYERS} layers, {name}": float(shares[1])}
+
+
+def _false_contrasts(sets: int) -> dict[str, float]:
+    """Of a concept over its controls, when all are hit in the same layers: at one layer, and at any."""
+    rng = generator(4, "contrasts")
+    called = np.zeros(2)
+    for number in range(sets):
+        effects = [_effects(rng, name, terms) for name, terms in (("concept", 60), ("control", 40), ("other", 30))]
+        found = profile_over_controls(effects[0], effects[1:], Draws(number, 0, _PERMUTATIONS))
+        if found is None or found.permuted is None:
+            raise SystemExit("The simulated effects gave no contrast: nothing to calibrate.")
+        alone = estimate(Sampled(float(found.value[0]), np.zeros(0), found.permuted[0])).null_p
+        called += [
+            alone is not None and alone <= _LEVEL,
+            family_wise_p(found.value, found.permuted).min() <= _LEVEL,
+        ]
+    shares = 100 * called / sets
+    return {"effect over controls": float(shares[0]), f"effect over controls, any of {_LAYERS}": float(shares[1])}
+
+
+def _effects(rng: np.random.Generator, concept: str, terms: int) -> TermEffects:
+    of_layer = np.linspace(1.0, 0.3, _LAYERS)[:, None]
+    values = of_layer * rng.gamma(2.0, size=terms) + rng.normal(0, 0.3, size=(_LAYERS, terms))
+    return TermEffects(concept, tuple(map(str, range(terms))), values)

@@ -1,0 +1,42 @@
+"""The command `vesalius validate`: train planted models, measure them, hold every technique to the truth."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where models and their warehouse lie; by default build/validation.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Only models whose name holds this text.")] = "",
+    small: Annotated[bool, typer.Option("--small", help="A few tiny models: what the tests repeat.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes at once, one thread each.", min=1)] = 2,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Keep the results in the project: `validation` and contrasts.")
+    ] = False,
+) -> None:
+    """Train models whose knowledge sits in known layers, map them, and tell how often each technique is right.
+
+    The work goes on where it was stopped: a model that is trained, or measured, is not made again.
+    """
+    from dagster_project.defs.resources import PROJECT
+    from dagster_project.terminal import console
+    from dagster_project.validating import Places, run_validation
+    from extract.zoo import small_zoo, zoo
+
+    models = [model for model in (small_zoo() if small else zoo()) if only in model.slug]
+    if not models:
+        raise typer.BadParameter(f"No model's name holds {only!r}.", param_hint="--only")
+    places = Places((folder or PROJECT / "build" / ("validation-small" if small else "validation")).resolve())
+    lines = run_validation(places, models, jobs=jobs, keep=keep, told=_tell)
+    out = console()
+    for line in lines:
+        out.print(line, highlight=False, markup=False)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,231 @@
+"""Profiles of one model and concept, from its tables: which are read, when they are stale, and in which order.
+
+Belongs here: the glue of the asset `profiles`. What is measured is in `analyses`, which is imported only when there is
+something to do: it brings compilers along.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dagster_project import fingerprints
+from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.landing import Landing, refill, upstream
+from dagster_project.progress import Progress
+from warehouse.store import Store
+from warehouse.tables import table
+from warehouse.twins import is_twin, twin_slug
+
+if TYPE_CHECKING:
+    from analyses.effects import MeasuredConcept
+    from analyses.rivals import Rival
+    from analyses.series import Profile
+
+EFFECTS = ("lesions", "patches", "saliency")
+
+_LIBRARY = ("prompts", "terms", "labels")
+
+
+@dataclass(frozen=True)
+class Profiling:
+    """What profiles of one model are made with."""
+
+    warehouse: Warehouse
+    settings: Settings
+    progress: Progress
+    model: str
+
+    def fill(self, landings: dict[str, Landing]) -> None:
+        """Write the profiles of every concept that changed; controls first: others are read against them."""
+        library = self.warehouse.library(self.settings.concepts)
+        for concept in sorted(library.concepts, key=lambda each: each.role != "control"):
+            self._fill(concept.name, landings)
+
+    def _fill(self, concept: str, landings: dict[str, Landing]) -> None:
+        keys = {"model": self.model, "concept": concept}
+        inputs = self.inputs(concept)
+        expected = {
+            name: fingerprints.profiles(
+                name, inputs, self.settings.seed, self.settings.resamples, self.settings.permutations
+            )
+            for name in landings
+        }
+
+        def make() -> dict[str, pa.Table]:
+            from analyses.contrasts import drawn_metrics
+            from analyses.rivals import rivals_table
+            from analyses.series import draws_table, profiles_table
+
+            found, rivals = self._profiles(concept, is_drawn=inputs["projections"] is not None)
+            return {
+                "profiles": profiles_table(found),
+                "profile_draws": draws_table(found, drawn_metrics(), self.settings.resamples),
+                "rivals": rivals_table(rivals),
+            }
+
+        refill(landings, expected, make, **keys)
+
+    def inputs(self, concept: str) -> dict[str, str | None]:
+        """The fingerprints of all that profiles are made from; projections count only while they are current.
+
+        What lesions and gradients do is read against the control concepts, and activations against those and against
+        an untrained twin, so theirs count too.
+        """
+        store = self.warehouse.store
+        inputs: dict[str, str | None] = {name: upstream(store, name, concept=concept) for name in _LIBRARY}
+        inputs["tokens"] = upstream(store, "tokens", model=self.model, concept=concept)
+        inputs["activations"] = upstream(store, "activations", model=self.model, concept=concept)
+        drawn = projections_fingerprint(self.warehouse, self.settings, self.model, concept)
+        current = store.is_current("projections", drawn, model=self.model, concept=concept)
+        inputs["projections"] = drawn if current else None
+        for name in EFFECTS:
+            for each in [concept, *self._controls(name, concept)]:
+                footer = store.footer(name, model=self.model, concept=each)
+                inputs[f"{name} of {each}"] = footer.fingerprint if footer else None
+        for model, each in self._compared(concept):
+            footer = store.footer("profile_draws", model=model, concept=each)
+            inputs[f"profile_draws of {model}, {each}"] = footer.fingerprint if footer else None
+        return inputs
+
+    def _compared(self, concept: str) -> list[tuple[str, str]]:
+        """Models and concepts whose profiles of activations are read beside: the controls, and the untrained twin.
+
+        A control is not read against the other controls: which of them came first would tell.
+        """
+        library = self.warehouse.library([])
+        controls = [each.name for each in library.concepts if each.role == "control"]
+        twins = [] if is_twin(self.model) else [(twin_slug(self.model), concept)]
+        return twins + [(self.model, each) for each in controls if concept not in controls]
+
+    def _profiles(self, concept: str, *, is_drawn: bool) -> tuple[list["Profile"], list["Rival"]]:
+        from analyses.profiles import activation_profiles
+        from analyses.projection import DIMENSIONS
+
+        store, settings = self.warehouse.store, self.settings
+        pictures = table("projections").schema(DIMENSIONS).empty_table()
+        if is_drawn:
+            pictures = store.read("projections", model=self.model, concept=concept)
+        title = f"{self.model}, {concept}: profiles"
+        with self.progress.stage(title, model_layers(self.warehouse, self.model) + 1, "layers") as advance:
+            found = activation_profiles(
+                store.layers("activations", model=self.model, concept=concept),
+                prompts_run(store, self.model, concept),
+                *(store.read(name, concept=concept) for name in _LIBRARY[1:]),
+                pictures,
+                seed=settings.seed,
+                resamples=settings.resamples,
+                permutations=settings.permutations,
+                progress=lambda _: advance(1),
+            )
+            rivals, left = self._against_rivals(concept, found)
+            return [*found, *left, *self._effects(concept)], rivals
+
+    def _against_rivals(self, concept: str, found: list["Profile"]) -> tuple[list["Rival"], list["Profile"]]:
+        """What spelling, token counts and embeddings make of the labels, and what is left of profiles over rivals."""
+        from analyses.rivals import rival_profiles, rivals_of
+        from analyses.series import series_of
+
+        store, settings = self.warehouse.store, self.settings
+        terms, labels = (store.read(name, concept=concept) for name in ("terms", "labels"))
+        tokens = store.read("tokens", model=self.model, concept=concept)
+        draws = {"seed": settings.seed, "resamples": settings.resamples, "permutations": settings.permutations}
+        rivals = rivals_of(found, terms, labels, tokens, **draws)
+        compared = {}
+        for model, each in self._compared(concept):
+            if store.footer("profile_draws", model=model, concept=each) is not None:
+                kept = store.read("profile_draws", model=model, concept=each)
+                # Those of a run with another number of resamples can't be paired with ours.
+                if kept.schema.field("draws").type.list_size == settings.resamples:
+                    compared[model, each] = series_of(kept)
+        untrained = compared.pop((twin_slug(self.model), concept), None)
+        return rivals, rival_profiles(found, rivals, list(compared.values()), untrained)
+
+    def _effects(self, concept: str) -> Iterator["Profile"]:
+        """Profiles of what lesions, patches and gradients did, as far as they are there."""
+        from analyses.lesion_profiles import lesion_profiles
+        from analyses.patch_profiles import patch_profiles
+        from analyses.saliency_profiles import saliency_profiles
+        from analyses.token_counts import token_count_correlations
+
+        draws = {"seed": self.settings.seed, "resamples": self.settings.resamples}
+        tokens = self.warehouse.store.read("tokens", model=self.model, concept=concept)
+        for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
+            own, *controls = [*self.measured_with_controls(name, concept)] or [None]
+            if own is not None:
+                yield from profiled(own, controls, permutations=self.settings.permutations, **draws)
+                yield from token_count_correlations(name, own, tokens, **draws)
+        patched = measured_concept(self.warehouse, "patches", self.model, concept)
+        if patched is not None:
+            yield from patch_profiles(patched, **draws)
+            yield from token_count_correlations("patches", patched, tokens, **draws)
+
+    def _controls(self, name: str, concept: str) -> list[str]:
+        """The control concepts that a concept is read against: all that the same weights were measured on."""
+        footers = {
+            each.name: self.warehouse.store.footer(name, model=self.model, concept=each.name)
+            for each in self.warehouse.library([]).concepts
+            if each.role == "control" or each.name == concept
+        }
+        own = footers.pop(concept, None)
+        return [each for each, footer in footers.items() if own and footer and footer.revision == own.revision]
+
+    def measured_with_controls(self, name: str, concept: str) -> Iterator["MeasuredConcept"]:
+        """What a technique measured of a concept, then of its controls; nothing where the concept was not measured."""
+        for each in [concept, *self._controls(name, concept)]:
+            found = measured_concept(self.warehouse, name, self.model, each)
+            if found is None:
+                return
+            yield found
+
+
+def measured_concept(warehouse: Warehouse, name: str, model: str, concept: str) -> "MeasuredConcept | None":
+    """A concept with what a technique measured of it; None where there is nothing."""
+    from analyses.effects import MeasuredConcept
+
+    store = warehouse.store
+    if store.footer(name, model=model, concept=concept) is None:
+        return None
+    measured = store.read(name, model=model, concept=concept)
+    return MeasuredConcept(
+        concept, measured, store.read("prompts", concept=concept), store.read("terms", concept=concept)
+    )
+
+
+def prompts_run(store: Store, model: str, concept: str) -> pa.Table:
+    """The prompts of a concept that went through a model: all, but of an untrained twin."""
+    run = store.read("tokens", columns=["template", "term"], model=model, concept=concept)
+    prompts = store.read("prompts", concept=concept)
+    known, asked = (pc.binary_join_element_wise(rows["template"], rows["term"], "\n") for rows in (run, prompts))
+    return prompts.filter(pc.is_in(asked, known))
+
+
+def model_layers(warehouse: Warehouse, model: str) -> int:
+    """Layers of a model, the embedding output not counted in."""
+    rows: pa.Table = warehouse.store.read("models", columns=["layers"], model=model)
+    return int(rows["layers"][0].as_py())
+
+
+def projections_fingerprint(warehouse: Warehouse, settings: Settings, model: str, concept: str) -> str:
+    """What the pictures of one model and concept would be made from now.
+
+    Raises:
+        InputError: activations, prompts or terms are not there.
+    """
+    store = warehouse.store
+    return fingerprints.projections(
+        activations=upstream(store, "activations", model=model, concept=concept),
+        prompts=upstream(store, "prompts", concept=concept),
+        terms=upstream(store, "terms", concept=concept),
+        kind=drawn_kind(store, concept),
+        seed=settings.seed,
+    )
+
+
+def drawn_kind(store: Store, concept: str) -> str:
+    """Asking templates where the concept has any to draw, neutral ones otherwise; a picture never mixes them."""
+    prompts = store.read("prompts", columns=["template_kind", "held_out"], concept=concept)
+    seen = pc.and_(pc.equal(prompts["template_kind"], "asking"), pc.invert(prompts["held_out"]))
+    return "asking" if pc.any(seen).as_py() else "neutral"

@@ -1,0 +1,121 @@
+"""Whether effects follow the number of tokens, beside scipy and loops over terms."""
+
+import numpy as np
+import pytest
+from effect_rows import concept, filled
+from scipy.stats import spearmanr
+
+from analyses.effects import Draws
+from analyses.resampling import bootstrap_counts
+from analyses.series import profiles_table
+from analyses.token_counts import rank_correlations, token_count_correlations
+from warehouse.errors import InputError
+from warehouse.tables import table
+from warehouse.validation import validate
+
+TERMS = [f"drug-{i:02d}" for i in range(30)]
+LENGTHS = dict(zip(TERMS, np.random.default_rng(1).integers(1, 5, size=len(TERMS)).tolist(), strict=True))
+TOKENS = filled(
+    "tokens",
+    [{"template": template, "term": term, "term_tokens": LENGTHS[term]} for template in ("t1", "t2") for term in TERMS],
+)
+DRAWN = {"resamples": 50}
+RNG = np.random.default_rng(2)
+NOISE = {(template, term): RNG.normal() for template in ("t1", "t2", "held") for term in TERMS}
+
+
+def effect(layer, template, term):
+    """By chance at layer 0, by length at layer 1, the same for all terms at layer 2, against length at layer 3."""
+    length = LENGTHS[term]
+    return (NOISE[template, term], length + 0.5 * NOISE[template, term], 3.0, -2.0 * length)[layer]
+
+
+def lesions(template, term):
+    for layer in range(4):
+        drop = effect(layer, template, term)
+        row = {"lesion": "resample", "layer": layer, "log_probability": -9 - drop, "intact_log_probability": -9.0}
+        yield row | {"part": "layer"}
+        yield row | {"part": "mlp"}
+
+
+def patches(template, term):
+    for layer in range(4):
+        for corrupting, whole in (("drug-00", 2.0), ("drug-01", 4.0), ("drug-02", 0.1)):
+            part = effect(layer, template, term) * whole if whole >= 0.5 else 99.0 * layer
+            row = {"corrupting_term": corrupting, "ld_clean": whole, "ld_corrupted": 0.0, "ld_patched": part}
+            yield row | {"site": "delta", "layer": layer, "position": "last"}
+
+
+def gradients(template, term):
+    for layer in range(4):
+        for module, share in (("q", 0.25), ("down", 0.75)):
+            row = {"layer": layer, "module": module, "first_order_effect": share * effect(layer, template, term)}
+            yield row | {"target": "logit_difference"}
+            yield row | {"target": "loss", "first_order_effect": 1.0}
+
+
+MEASURED = {"lesions": lesions, "patches": patches, "saliency": gradients}
+METRICS = {
+    "lesions": "resample_log_probability_drop",
+    "patches": "delta_restored",
+    "saliency": "logit_difference_first_order_effect",
+}
+
+
+def correlations(technique, tokens=TOKENS, **more):
+    measured = concept("drugs", technique, MEASURED[technique], TERMS)
+    return token_count_correlations(technique, measured, tokens, **DRAWN | more)
+
+
+def test_ranks_are_correlated_as_scipy_does_on_the_terms_that_a_draw_takes():
+    rng = np.random.default_rng(3)
+    values = rng.integers(6, size=(4, 25)).astype(float)  # with ties
+    others = rng.integers(4, size=25).astype(float)
+    counts = bootstrap_counts(25, 12, rng).astype(float)
+    found = rank_correlations(values, others, counts)
+    for layer in range(4):
+        for draw in range(12):
+            taken = np.repeat(np.arange(25), counts[:, draw].astype(int))
+            slow = spearmanr(values[layer, taken], others[taken]).statistic
+            assert found[layer, draw] == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("technique", MEASURED)
+def test_an_effect_that_follows_the_token_count_is_told_from_one_that_does_not(technique):
+    (found,) = correlations(technique)
+    assert (found.key.metric, found.terms) == (f"{METRICS[technique]}_token_count_correlation", len(TERMS))
+    assert (found.key.technique, found.key.position, found.series.permuted) == (technique, "last", None)
+    lengths = [LENGTHS[term] for term in TERMS]
+    for layer in (0, 1):
+        means = [np.mean([effect(layer, template, term) for template in ("t1", "t2")]) for term in TERMS]
+        assert found.series.value[layer] == pytest.approx(spearmanr(means, lengths).statistic)
+    assert abs(found.series.value[0]) < 0.3
+    assert found.series.value[1] > 0.7
+    assert (found.series.value[2], found.series.resampled[2].any()) == (0, False)
+    assert found.series.value[3] == pytest.approx(-1)
+
+
+def test_terms_are_drawn_as_for_the_profile_of_the_effect_itself():
+    (found,) = correlations("lesions", seed=4)
+    counts = Draws(4, 50).counts(len(TERMS), "", "colour", "drugs")[:, 7].astype(int)
+    taken = np.repeat(np.arange(len(TERMS)), counts)
+    means = np.array([np.mean([effect(1, template, term) for template in ("t1", "t2")]) for term in TERMS])
+    lengths = np.array([LENGTHS[term] for term in TERMS])
+    assert found.series.resampled[1, 7] == pytest.approx(spearmanr(means[taken], lengths[taken]).statistic)
+
+
+def test_rows_pass_the_registry():
+    validate(table("profiles"), profiles_table([each for name in MEASURED for each in correlations(name)]))
+
+
+def test_terms_of_one_length_have_no_correlation():
+    alike = filled("tokens", [{"template": "t1", "term": term, "term_tokens": 2} for term in TERMS])
+    assert correlations("lesions", alike) == []
+
+
+def test_a_term_without_a_token_count_and_a_technique_without_effects_are_refused():
+    with pytest.raises(InputError, match="1 of 30 terms of drugs have no token count, 'drug-29'"):
+        correlations("lesions", TOKENS.filter([term != TERMS[-1] for term in TOKENS["term"].to_pylist()]))
+    measured = concept("drugs", "lesions", lesions, TERMS)
+    with pytest.raises(InputError, match="'activations' has no effects"):
+        token_count_correlations("activations", measured, TOKENS)
