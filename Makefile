@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Threads that spin while they wait slow small models down by a lot on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: atlas test ui bench lock format clean
+.PHONY: atlas test ui bench validate lock format clean
 
 atlas: $(READY)
 	@$(BIN)/vesalius run
@@ -28,6 +28,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/offload.py
 	$(BIN)/python benchmarks/statistics.py
+
+# Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
+validate: $(READY)
+	$(BIN)/vesalius validate --keep
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

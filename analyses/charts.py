@@ -214,7 +214,8 @@ def _planted(plants: Rows | None, roles: dict[str, str]) -> pl.DataFrame:
     }
     if plants is None or not len(plants):
         return pl.DataFrame(schema=columns)
-    return frame(plants).select("model", "layer", "recall", "recall_reverted", row=row_name(roles)).select(*columns)
+    placed = frame(plants).filter(pl.col("kind") != "spread")
+    return placed.select("model", "layer", "recall", "recall_reverted", row=row_name(roles)).select(*columns)
 
 
 def _map_title(steps: pl.DataFrame, planted: pl.DataFrame) -> str:

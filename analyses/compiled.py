@@ -21,7 +21,7 @@ _SIDE_BY_SIDE = 16
 _compiled = njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nnan", "nsz"})
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def mean_silhouettes(
     matrix: Singles, members: Places, weights: Singles, starts: Places, values: NDArray[np.float64]
 ) -> None:
@@ -53,7 +53,7 @@ def mean_silhouettes(
             values[first + at] = _weighed(own[at], nearest[at], weight[at]) / total
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _add_up(matrix: Singles, member: Places, taken: Singles, sums: Singles) -> None:
     """Each term's summed distance to the drawn terms of one label.
 
@@ -78,7 +78,7 @@ def _add_up(matrix: Singles, member: Places, taken: Singles, sums: Singles) -> N
             sums[term] += times0 * row0[term] + times1 * row1[term] + times2 * row2[term] + times3 * row3[term]
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _compare(  # noqa: PLR0917
     sums: Singles, member: Places, taken: Singles, own: Singles, weight: Singles, nearest: Singles
 ) -> None:
@@ -96,7 +96,7 @@ def _compare(  # noqa: PLR0917
         nearest[term] = mean if mean < nearest[term] else nearest[term]
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@_compiled
 def _weighed(own: Singles, nearest: Singles, weight: Singles) -> np.float32:
     """The weighted sum of the terms' silhouettes; without another label, or with all at one place, they are 0."""
     value = np.float32(0.0)

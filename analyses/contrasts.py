@@ -23,7 +23,6 @@ CANDIDATES = (
     ("patches", "resid_restored_step", "last"),
     ("patches", "delta_restored", "last"),
     ("patches", "delta_restored", "term"),
-    ("patches", "mlp_out_restored", "term"),
     ("saliency", "logit_difference_first_order_effect", "last"),
     ("saliency", "logit_difference_first_order_effect_over_controls", "last"),
     ("activations", "silhouette_cosine_step", "last"),
@@ -31,8 +30,8 @@ CANDIDATES = (
 )
 """Technique, metric and position of the profiles that the consensus may read."""
 
-_COMPARED = frozenset({"silhouette_cosine", "r2_ridge"})
-"""Metrics that are read against the control concepts and an untrained model, draw by draw."""
+_COMPARED = frozenset({"silhouette_cosine", "r2_ridge", "effective_rank", "effective_rank_with_first_token"})
+"""Metrics that are read against controls and an untrained model, or from layer to layer, draw by draw."""
 
 _SMOOTHING = 0.5
 """Counted to hits and misses alike, so that no contrast is sure of anything (Jeffreys' prior)."""

@@ -42,9 +42,14 @@ def layer_axis(layers: Sequence[int]) -> alt.X:
     named = [layer for layer in layers if len(layers) <= 40 or layer == last or (layer % 5 == 0 and last - layer > 2)]
     return alt.X(
         "layer:O",
-        scale=alt.Scale(domain=list(layers), paddingInner=0.06, paddingOuter=0.03),
+        scale=layer_scale(layers),
         axis=alt.Axis(title="layer", values=named, labelExpr=_LAYER_LABEL, labelAngle=0, labelOverlap=False),
     )
+
+
+def layer_scale(layers: Sequence[int]) -> alt.Scale:
+    """Where each layer stands on that axis: for what begins at one layer and ends at another."""
+    return alt.Scale(domain=list(layers), paddingInner=0.06, paddingOuter=0.03)
 
 
 def width_of(layers: Sequence[int]) -> int:
@@ -52,10 +57,12 @@ def width_of(layers: Sequence[int]) -> int:
     return max(320, (CELL if len(layers) <= 40 else 14) * len(layers))
 
 
-def row_axis(order: Sequence[str]) -> alt.Y:
-    """The axis of rows of a map."""
+def row_axis(order: Sequence[str], *, labels: bool = True) -> alt.Y:
+    """The axis of rows of a map; without labels where the panel to the left has them."""
     scale = alt.Scale(domain=list(order), paddingInner=0.12, paddingOuter=0.06)
-    return alt.Y("row:N", sort=list(order), scale=scale, axis=alt.Axis(title=None, labelLimit=320))
+    return alt.Y(
+        "row:N", sort=list(order), scale=scale, axis=alt.Axis(title=None, labels=labels, ticks=labels, labelLimit=320)
+    )
 
 
 def dressed(chart: Any) -> alt.Chart:

@@ -29,6 +29,9 @@ MEASURES = {
 _COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#6c6e72")
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
 _RESAMPLES = 2000
+_LEAST_EDITS = 3
+"""Pairs of edits from which a title dares a verdict."""
+
 _RELATION = ("model", "concept", "labelling")
 
 
@@ -133,7 +136,14 @@ def closed_loop_chart(edits: Rows) -> alt.Chart:
     named = pl.col("arm").replace_strict(ARMS)
     means, points = arm_means(edits).with_columns(arm=named), gains(edits).with_columns(arm=named)
     rows = [
-        alt.hconcat(*(_panel(means, points, task, verdict, measure) for measure in MEASURES), spacing=18)
+        alt.hconcat(
+            *(
+                _panel(means, points, task, verdict, measure)
+                for measure in MEASURES
+                if len(means.filter(task=task, verdict=verdict, measure=measure))
+            ),
+            spacing=18,
+        )
         for task, verdict in means.select("task", "verdict").unique(maintain_order=True).iter_rows()
     ]
     title = alt.TitleParams(
@@ -149,7 +159,9 @@ def closed_loop_chart(edits: Rows) -> alt.Chart:
     return dressed(alt.vconcat(*rows, spacing=26, title=title))
 
 
-def _panel(means: pl.DataFrame, points: pl.DataFrame, task: str, verdict: str, measure: str) -> alt.LayerChart:
+def _panel(
+    means: pl.DataFrame, points: pl.DataFrame, task: str, verdict: str, measure: str
+) -> alt.LayerChart | alt.FacetChart:
     names = list(ARMS.values())
     is_first = measure == next(iter(MEASURES))
     y = alt.Y("arm:N", sort=names, scale=alt.Scale(domain=names), axis=alt.Axis(title=None, labels=is_first))
@@ -192,6 +204,8 @@ def _title(edits: Rows) -> str:
 
 
 def _judged(row: dict[str, float]) -> str:
+    if row["edits"] < _LEAST_EDITS:
+        return f"not yet tried often enough ({row['edits']})"
     if row["low"] > 0:
         return "better"
     return "worse" if row["high"] < 0 else "not clearly better"

@@ -252,7 +252,7 @@ def _strip(
         parts.insert(
             1, alt.Chart(values(told)).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
         )
-    properties = {"width": 330 if of_value else 200, "height": 20 * len(order)}
+    properties: dict[str, Any] = {"width": 330 if of_value else 200, "height": 20 * len(order)}
     if heading is not None:
         properties["title"] = alt.TitleParams(heading, anchor="start", fontSize=13, offset=4)
     return alt.layer(*parts).properties(**properties)

@@ -24,18 +24,11 @@ CLAIMS: tuple[Claim, ...] = (
 )
 """All claims; the paper's in its order, each followed by ours about the same thing."""
 
-READ = (
-    "concepts",
-    "models",
-    "profiles",
-    "rivals",
-    "jumps",
-    "stage_circles",
-    "knowledge_map",
-    "localisations",
-    "marks",
-)
-"""The tables that claims read. `profiles` and `models` are read of all models, the others of the one that is judged."""
+READ_OF_ALL = ("concepts", "models", "profiles")
+"""The tables that claims read of all models, because some claims compare them."""
+
+READ_OF_MODEL = ("rivals", "jumps", "stage_circles", "knowledge_map", "localisations", "marks")
+"""The tables that claims read of the model that is judged."""
 
 
 def findings(model: str, tables: Mapping[str, Rows], claims: Sequence[Claim] = CLAIMS) -> pa.Table:
@@ -43,8 +36,9 @@ def findings(model: str, tables: Mapping[str, Rows], claims: Sequence[Claim] = C
 
     Args:
         model: the model's slug.
-        tables: what the warehouse holds, by name, with the partition columns `model` and `concept`; those of `READ` are
-            looked at. What is absent leaves its claims undecided, and their sentences say what is missing.
+        tables: what the warehouse holds, by name, with the partition columns `model` and `concept`; those of
+            `READ_OF_ALL` and `READ_OF_MODEL` are looked at. What is absent leaves its claims undecided, and their
+            sentences say what is missing.
         claims: which claims.
 
     Returns:

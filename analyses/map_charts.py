@@ -22,6 +22,7 @@ from analyses.drawing import (
     PLANTED,
     dressed,
     layer_axis,
+    layer_scale,
     row_axis,
     values,
     width_of,
@@ -117,16 +118,24 @@ def _shown(tables: tuple[Rows, Rows, Rows | None, Rows | None], roles: dict[str,
     knowledge_map, localisations, regions, plants = tables
     chosen = pl.col("mode") == mode
     cells = frame(knowledge_map).filter(chosen).with_columns(pl.col("layer").cast(pl.Int64), row=row_name(roles))
-    verdicts = frame(localisations).filter(chosen).with_columns(row=row_name(roles))
+    verdicts = _without_repeats(frame(localisations).filter(chosen)).with_columns(row=row_name(roles))
+    cells = cells.join(verdicts.select("model", "row"), on=["model", "row"], how="semi")
     framed = pl.DataFrame(schema={"model": pl.String, "row": pl.String, "first": pl.Int16, "last": pl.Int16})
     if regions is not None and len(regions):
-        framed = frame(regions).filter(chosen, pl.col("technique") == "all").with_columns(row=row_name(roles))
+        together = frame(regions).filter(chosen, pl.col("technique") == "all").with_columns(row=row_name(roles))
+        framed = together.join(verdicts.select("model", "row"), on=["model", "row"], how="semi")
     classes = CLASSES[mode]
     named = pl.lit(None, pl.String)
     for name, least in reversed(classes):
         named = pl.when(pl.col("confidence") >= least).then(pl.lit(name)).otherwise(named)
     names = pl.concat([cells["row"], verdicts["row"]])
     return _Map(mode, row_order(names), cells.with_columns(class_=named), verdicts, framed, planted_rows(plants, roles))
+
+
+def _without_repeats(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Without the whole of a concept that has one labelling: both rows would say the same."""
+    labellings = pl.col("labelling").filter(pl.col("labelling") != "").n_unique().over("model", "concept")
+    return verdicts.filter((pl.col("labelling") != "") | (labellings != 1))
 
 
 def planted_rows(plants: Rows | None, roles: dict[str, str]) -> pl.DataFrame:
@@ -159,7 +168,7 @@ def _map_title(shown: _Map, models: Sequence[str]) -> str:
     if localised.is_empty():
         return f"{named} localises none of {len(medical)} medical labellings"
     share = medical["first_half_share"].drop_nulls()
-    where = f"; {share.mean():.0%} of the weight is in the first half of the layers" if len(share) else ""
+    where = f"; {sum(share) / len(share):.0%} of the weight is in the first half of the layers" if len(share) else ""
     return f"{named} localises {len(localised)} of {len(medical)} medical labellings{where}"
 
 
@@ -177,9 +186,9 @@ def _map_subtitle(shown: _Map) -> list[str]:
 
 
 def _panel(model: str, shown: _Map) -> Any:
-    layers = list(range(int(shown.cells["layer"].max() or 0) + 1))  # type: ignore[call-overload]
+    layers = list(range(max(shown.cells["layer"], default=0) + 1))
     x, y = layer_axis(layers), row_axis(shown.order)
-    parts = [*_unlocalised(shown, x, y, width_of(layers)), *_cells(shown, x, y), *_frames(shown, x, y)]
+    parts = [*_unlocalised(shown, layers, x, y), *_cells(shown, x, y), *_frames(shown, layers, x, y)]
     return (
         alt.layer(*parts)
         .resolve_scale(shape="independent", stroke="independent", fill="independent")
@@ -189,7 +198,7 @@ def _panel(model: str, shown: _Map) -> Any:
     )
 
 
-def _unlocalised(shown: _Map, x: alt.X, y: alt.Y, width: int) -> Iterator[alt.Chart]:
+def _unlocalised(shown: _Map, layers: list[int], x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
     """Bars of full width: outlined with words, hatched where nothing was measured."""
     told = shown.verdicts.filter(pl.col("verdict") != "localised").select("row", "verdict", "sentence")
     silent = pl.DataFrame({"row": shown.order}).join(shown.verdicts, on="row", how="anti")
@@ -201,7 +210,6 @@ def _unlocalised(shown: _Map, x: alt.X, y: alt.Y, width: int) -> Iterator[alt.Ch
     ).with_columns(sign=pl.lit("not measured"))
     outlined = told.filter(pl.col("verdict") != "not measured")
     if len(unmeasured):
-        layers = x.to_dict()["scale"]["domain"]
         every = unmeasured.join(pl.DataFrame({"layer": layers}), how="cross")
         blank = alt.Chart(values(every)).encode(x=x, y=y, tooltip=["row:N", "sign:N"])
         yield blank.mark_rect(fill=GREY)
@@ -216,7 +224,9 @@ def _unlocalised(shown: _Map, x: alt.X, y: alt.Y, width: int) -> Iterator[alt.Ch
         yield base.mark_rect(
             fill="#ffffff", stroke=FAINT_INK, strokeWidth=1.5, strokeDash=[5, 3], height={"band": 0.82}
         )
-        yield base.mark_text(fontSize=12, fontStyle="italic", color=INK).encode(text="words:N", x=alt.value(width / 2))
+        yield base.mark_text(fontSize=12, fontStyle="italic", color=INK).encode(
+            text="words:N", x=alt.value(width_of(layers) / 2)
+        )
 
 
 def _cells(shown: _Map, x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
@@ -259,14 +269,14 @@ def _cells(shown: _Map, x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
         )
 
 
-def _frames(shown: _Map, x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
+def _frames(shown: _Map, layers: list[int], x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
     if len(shown.regions):
         spans = shown.regions.select("row", "first", "last", "confidence")
         yield (
             alt.Chart(values(spans))
             .mark_rect(fill=None, stroke=INK, strokeWidth=1.3, height={"band": 1.04})
             .encode(
-                x=alt.X("first:O", scale=x.to_dict()["scale"], bandPosition=0),
+                x=alt.X("first:O", scale=layer_scale(layers), bandPosition=0),
                 x2=alt.X2("last", bandPosition=1),
                 y=y,
                 tooltip=["row:N", "first:O", "last:O", alt.Tooltip("confidence:Q", format=".2f")],

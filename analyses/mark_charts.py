@@ -12,6 +12,7 @@ import polars as pl
 
 from analyses.drawing import (
     CELL,
+    HUES,
     INK,
     PLANTED,
     SHARES,
@@ -24,6 +25,9 @@ from analyses.drawing import (
 from analyses.map_charts import MARKED, planted_rows
 from analyses.rows import Rows, frame, roles_of, row_name, row_order
 from warehouse.errors import InputError
+
+_SHOWN = HUES[3]
+"""Frames what the shown map marks: neither the sign of a region nor that of a plant."""
 
 _TOGETHER = "all together"
 _CHANGES = ("half of the terms", "one template", "held-out templates", "seed", "metric", "umap")
@@ -240,8 +244,7 @@ def _agreement_panel(agreeing: pl.DataFrame, order: list[str]) -> Any:
 def _remade_panel(by_layer: pl.DataFrame, order: list[str]) -> Any:
     layers = list(range(int(by_layer["layer"].max()) + 1))  # type: ignore[arg-type]
     x = layer_axis(layers)
-    y = row_axis(order).copy()
-    y.axis = alt.Axis(title=None, labels=False, ticks=False)
+    y = row_axis(order, labels=False)
     colour = alt.Color(
         "marked:Q", scale=SHARES, legend=alt.Legend(title="maps", orient="right", gradientLength=90, format=".0%")
     )
@@ -257,4 +260,4 @@ def _remade_parts(
     yield alt.Chart(values(by_layer)).mark_rect().encode(x=x, y=y, color=colour, tooltip=tooltip)
     framed = by_layer.filter(pl.col("shown"))
     if len(framed):
-        yield (alt.Chart(values(framed)).mark_rect(fill=None, stroke=PLANTED, strokeWidth=2.5).encode(x=x, y=y))
+        yield (alt.Chart(values(framed)).mark_rect(fill=None, stroke=_SHOWN, strokeWidth=2.5).encode(x=x, y=y))

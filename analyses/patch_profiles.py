@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from analyses.effects import Draws, MeasuredConcept
-from analyses.resampling import Floats
+from analyses.resampling import Floats, calibrated_pairs
 from analyses.series import STEP, Key, Profile, Series
 from warehouse.errors import InputError
 
@@ -41,8 +42,8 @@ class _Pairs:
 
     terms: int
     all_terms: int
-    clean: list[int]
-    corrupting: list[int]
+    clean: NDArray[np.intp]
+    corrupting: NDArray[np.intp]
     restored: Floats
     whole: Floats
 
@@ -60,10 +61,10 @@ def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 
     says nothing.
 
     Intervals redraw terms, and a pair is taken as often as its clean term times its corrupting one (vertex bootstrap,
-    T. Snijders and S. Borgatti, Connections 22, 1999): pairs that share a term, on either side, hang together.
-    *Measured* on simulated pairs of 40 terms whose two terms count alike: 94 of 100 such intervals covered the truth,
-    68 of those that redraw the clean terms alone; where nothing but the pair counts, they are too wide. There is no
-    null, as no label plays a part.
+    T. Snijders and S. Borgatti, Connections 22, 1999): pairs that share a term, on either side, hang together. Such
+    draws spread too much by what belongs to the pair alone, and are scaled (`resampling.calibrated_pairs`). *Measured*
+    on simulated pairs of 60 terms, whether terms or pairs count more: 95 to 97 of 100 intervals hold the truth; of 20
+    to 30 terms 91 to 94. There is no null, as no label plays a part.
 
     Args:
         concept: the concept with its rows of `patches`.
@@ -86,29 +87,31 @@ def patch_profiles(concept: MeasuredConcept, *, seed: int = 0, resamples: int = 
         if not len(kept):
             continue
         pairs = _pairs(kept)
-        series = _restored(pairs, draws.counts(pairs.all_terms, variant, labelling))
+        counts = draws.counts(pairs.all_terms, variant, labelling)
         same_token = position == "last" and not len(kept.join(goes_on, on=["template", "term"], how="anti"))
-        for metric, measured in _metrics(site, series, same_token=same_token):
+        for metric, measured in _metrics(site, pairs, counts, same_token=same_token):
             named = Key("patches", metric, labelling, variant, position)
             profiles.append(Profile(named, measured, pairs.terms))
     return profiles
 
 
-def _metrics(site: str, series: Series, *, same_token: bool) -> Iterator[tuple[str, Series]]:
+def _metrics(site: str, pairs: _Pairs, counts: Floats, *, same_token: bool) -> Iterator[tuple[str, Series]]:
     name = f"{site}_restored"
-    yield name, series
+    yield name, _restored(pairs, pairs.restored, counts)
     if site == "resid" and same_token:
-        yield name + STEP, Series(np.diff(series.value, prepend=0.0), np.diff(series.resampled, axis=0, prepend=0.0))
-    elif site == "resid":
-        yield name + STEP, Series(np.diff(series.value), np.diff(series.resampled, axis=0), first=1)
+        yield name + STEP, _restored(pairs, np.diff(pairs.restored, axis=0, prepend=0.0), counts)
+    elif site == "resid" and len(pairs.restored) > 1:
+        yield name + STEP, _restored(pairs, np.diff(pairs.restored, axis=0), counts, first=1)
 
 
-def _restored(pairs: _Pairs, counts: Floats) -> Series:
+def _restored(pairs: _Pairs, restored: Floats, counts: Floats, first: int = 0) -> Series:
     """The ratio of sums; not finite in draws that hold no pair."""
     weights = counts[pairs.clean] * counts[pairs.corrupting]
+    value = restored.sum(axis=1) / pairs.whole.sum()
     with np.errstate(invalid="ignore"):
-        resampled = pairs.restored @ weights / (pairs.whole @ weights)
-    return Series(pairs.restored.sum(axis=1) / pairs.whole.sum(), resampled)
+        resampled = restored @ weights / (pairs.whole @ weights)
+    influence = (restored - value[:, None] * pairs.whole) / pairs.whole.sum()
+    return Series(value, calibrated_pairs(value, resampled, influence, pairs.clean, pairs.corrupting), first=first)
 
 
 def _pairs(kept: pl.DataFrame) -> _Pairs:
@@ -132,8 +135,8 @@ def _pairs(kept: pl.DataFrame) -> _Pairs:
     return _Pairs(
         terms=pairs["term"].n_unique(),
         all_terms=len(names),
-        clean=[places[term] for term in pairs["term"]],
-        corrupting=[places[term] for term in pairs["corrupting_term"]],
+        clean=np.array([places[term] for term in pairs["term"]], dtype=np.intp),
+        corrupting=np.array([places[term] for term in pairs["corrupting_term"]], dtype=np.intp),
         restored=restored,
         whole=(pairs["ld_clean"] - pairs["ld_corrupted"]).to_numpy(),
     )

@@ -19,7 +19,7 @@ import pyarrow as pa
 from analyses.geometry import cosine_distances, euclidean_distances
 from analyses.labellings import Grouped, LabelDraws, Labelled, labelled_terms
 from analyses.profiles import LINEARITY, SILHOUETTE
-from analyses.resampling import Floats, Sampled, estimate
+from analyses.resampling import Estimate, Floats, Sampled, estimate
 from analyses.series import OVER_CONTROLS, Key, Profile, Series
 from warehouse.errors import InputError
 from warehouse.tables import table
@@ -164,11 +164,15 @@ def rivals_table(rivals: Sequence[Rival]) -> pa.Table:
     """The rows of `rivals`, sorted by key."""
     entry = table("rivals")
     rows = [
-        {name: getattr(each, name) for name in entry.key_names} | asdict(estimate(each.sampled)) | {"n": each.terms}
+        {name: getattr(each, name) for name in entry.key_names} | asdict(_estimate(each)) | {"n": each.terms}
         for each in rivals
     ]
     found = pa.Table.from_pylist(rows, schema=entry.schema())
     return found.sort_by([(name, "ascending") for name in entry.key_names])
+
+
+def _estimate(rival: Rival) -> Estimate:
+    return estimate(replace(rival.sampled, terms=rival.terms))
 
 
 def rival_profiles(

@@ -100,6 +100,7 @@ class Profile:
                 float(value),
                 drawn[np.isfinite(drawn)],
                 None if permuted is None else permuted[np.isfinite(permuted)],
+                self.terms,
             )
             yield asdict(self.key) | {"layer": self.series.first + place, **asdict(estimate(sampled)), "n": self.terms}
 

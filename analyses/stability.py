@@ -109,8 +109,8 @@ def stability_table(maps: Sequence[tuple[Part, Map]]) -> pa.Table:
 def agreement(shown: Mapping[str, Map], maps: Sequence[tuple[Part, Map]]) -> dict[str, Floats]:
     """The share of maps made otherwise that say the same of each layer: in a region, or not.
 
-    Each kind of change counts alike, however often it was made; maps for which nothing was measured don't. For the concept as a whole, the labelling that is the
-    surest of a layer tells.
+    Each kind of change counts alike, however often it was made; maps for which nothing was measured don't. For the
+    concept as a whole, the labelling that is the surest of a layer tells.
 
     Args:
         shown: the map that is shown, by labelling.

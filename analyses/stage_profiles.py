@@ -5,7 +5,9 @@ in `stage_sets`: diseases, and sexes with their age groups. Other concepts have 
 
 Distances are taken per template, in units of the mean distance of two stages there, and averaged over templates; all
 measures are of these. Intervals redraw terms within stages, and for profiles the diseases too. The null keeps the
-stages as they lie and exchanges their order, so that stages which differ, in whatever order, are no finding.
+stages as they lie and exchanges their order, so that stages which differ, in whatever order, are no finding. Four
+stages have too few orders for one disease to stand out by it (p is at least 1/12): what holds for a disease, its
+interval says; what holds for diseases, the null of the profiles.
 """
 
 from collections import defaultdict

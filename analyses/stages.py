@@ -23,17 +23,16 @@ _SAME = 1e-13
 
 
 def sides(stages: int) -> NDArray[np.intp]:
-    """0 for early stages, 1 for middle ones, 2 for late ones: the thirds of the way from the first to the last.
+    """0 for the early stage, the first; 2 for the late one, the last; 1 for the middle ones, all between.
 
-    With 4 stages one is early, two are middle, one is late; with 5: two, one, two.
+    Thirds would not do: on a perfect ring of six stages the last third is as near to the first as to the middle one.
 
     Raises:
         InputError: fewer than three stages: there is no middle.
     """
     if stages < 3:
         raise InputError(f"Early, middle and late take at least 3 stages; there are {stages}.")
-    way, whole = 3 * np.arange(stages), stages - 1
-    return np.asarray((way >= whole).astype(np.intp) + (way > 2 * whole))
+    return np.array([0, *[1] * (stages - 2), 2], dtype=np.intp)
 
 
 def stage_distances(products: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -112,10 +111,10 @@ def _rank_correlations(distances: Floats, apart: NDArray[np.intp]) -> Floats:
 
 
 def circularity(distances: Floats) -> Floats:
-    """How much nearer late stages are to early ones than to middle ones, over the mean distance of two stages; ours.
+    """How much nearer the late stage is to the early one than to the middle ones, in mean distances of stages; ours.
 
-    `(d(late, middle) - d(late, early)) / d`: above 0 the course bends back to its beginning; on a line it is below 0,
-    -0.9 with four stages.
+    `(d(late, middle) - d(late, early)) / d`, with the mean over the middle ones: above 0 the course bends back to its
+    beginning, as on a ring; on a line it is below 0, -0.9 with four stages.
 
     Args:
         distances: shape (..., stages, stages).

@@ -8,6 +8,7 @@ cases are made is not said here, nor how rows are summed up (`validity_summary`)
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,10 +21,14 @@ from analyses.mapping import LEAST_SURE, NOT_KNOWN, consensus, read_marks
 from analyses.marking import named, runs, stand_out
 from analyses.paper_map import paper_marks
 from analyses.resampling import Floats
+from warehouse.errors import InputError
 from warehouse.tables import table
 
 CROSS_VALIDATED, BY_PAPER = "confidence", "share of techniques"
 """The metrics of the consensus and of the paper's map."""
+
+VALIDATION_FILE = Path(__file__).with_name("validation.csv")
+"""The rows that come with the project; beside it, in JSON, how they were made."""
 
 _SIGNS = {"loss_first_order_effect": -1.0}
 """Metrics of which less is more: weights that hold the answer up lower its loss."""
@@ -43,6 +48,29 @@ _LEAST = (
     ("logit_difference_first_order_effect", 0.5),
 )
 """What the layers that a metric marks must sum up to at least, by the end of its name; 0 for all others."""
+
+
+def kept_validation(path: Path = VALIDATION_FILE) -> pa.Table:
+    """The rows of `validation` that come with the project, sorted by key.
+
+    Raises:
+        InputError: the file can't be read as such rows.
+    """
+    entry = table("validation")
+    schema = entry.schema()
+    try:
+        text = pl.read_csv(path, infer_schema=False)
+        columns = [_column(text[field.name], field) for field in schema]
+    except (OSError, pl.exceptions.PolarsError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} can't be read as results of a validation ({error}): `vesalius validate`.") from error
+    return pa.table(columns, schema=schema).sort_by([(column.name, "ascending") for column in entry.keys])
+
+
+def _column(text: pl.Series, field: pa.Field) -> pa.Array:
+    if not field.nullable:
+        text = text.fill_null("")
+    values = text.to_arrow().cast(pa.string())
+    return values if field.type == pa.string() else values.cast(field.type)
 
 
 @dataclass(frozen=True)

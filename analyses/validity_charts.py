@@ -25,6 +25,8 @@ PAPERS = (
 """The raw scores that the paper reads: shown whatever they are worth."""
 
 _KINDS = ("one layer", "several concepts", "block of two", "mlp at term")
+_SPANS = ("hit", "error", "localised")
+_NUMBERS = ("overlap", *(f"{name}{end}" for name in _SPANS for end in ("", "_low", "_high")))
 _ROW = 24
 _HUES = {"consensus": "#000000", "paper": "#cc79a7"}
 _TECHNIQUES = {"lesions": "#d55e00", "patches": "#0072b2", "saliency": "#009e73", "activations": "#e69f00"}
@@ -96,9 +98,7 @@ def _chosen(found: Sequence[Summary], most: int) -> list[tuple[str, str, str]]:
 
 
 def _told(each: Summary) -> dict[str, object]:
-    numbers = ("hit", "hit_low", "hit_high", "error", "error_low", "error_high")
-    numbers += ("overlap", "localised", "localised_low", "localised_high")
-    known = {name: None if math.isnan(getattr(each, name)) else getattr(each, name) for name in numbers}
+    known = {name: None if math.isnan(getattr(each, name)) else getattr(each, name) for name in _NUMBERS}
     group = each.technique if each.technique in _TECHNIQUES else _label(_key(each))
     return {"row": _label(_key(each)), "technique": group, "kind": each.kind, "relations": each.relations, **known}
 
@@ -137,7 +137,7 @@ def _heading(text: str) -> alt.TitleParams:
 
 
 def _shares(rows: pl.DataFrame, order: Sequence[str], kind: str, chance: float | None, *, labels: bool) -> Any:
-    counts = rows["relations"].max() if len(rows) else 0
+    counts = max(rows["relations"], default=0)
     x = alt.X("hit:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="top-1 hits", format=".0%", tickCount=3))
     base = alt.Chart(values(rows)).encode(y=_rows(order, labels=labels), color=_colour())
     tooltip = ["row:N", "kind:N", *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("hit", "hit_low", "hit_high"))]

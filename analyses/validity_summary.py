@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from analyses.resampling import HIGH, LOW, generator, share_interval
 
@@ -73,9 +74,11 @@ def summarize_validation(rows: pl.DataFrame) -> list[Summary]:
     planted = rows.filter(~pl.col("kind").is_in(EMPTY_KINDS))
     parts = [("", planted), *((kind, rows.filter(kind=kind)) for kind in rows["kind"].unique(maintain_order=True))]
     found = [
-        _summary(*map(str, names), kind, of_profile)
+        _summary((str(technique), str(metric), str(position)), kind, of_profile)
         for kind, part in parts
-        for names, of_profile in part.group_by("technique", "metric", "position", maintain_order=True)
+        for (technique, metric, position), of_profile in part.group_by(
+            "technique", "metric", "position", maintain_order=True
+        )
     ]
     over_all = {each.profile: each.hit for each in found if not each.kind}
     return sorted(found, key=lambda each: (-over_all.get(each.profile, 0.0), each.profile))
@@ -139,14 +142,12 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
 
 
-def _summary(technique: str, metric: str, position: str, kind: str, rows: pl.DataFrame) -> Summary:
+def _summary(profile: tuple[str, str, str], kind: str, rows: pl.DataFrame) -> Summary:
     hits, errors = rows["hit"].drop_nulls().to_numpy(), rows["error"].drop_nulls().to_numpy()
-    rng = generator(0, technique, metric, position, kind)
+    rng = generator(0, *profile, kind)
     overlap = rows["overlap"].drop_nulls()
     return Summary(
-        technique,
-        metric,
-        position,
+        *profile,
         kind,
         len(rows),
         *_share(hits),
@@ -156,14 +157,14 @@ def _summary(technique: str, metric: str, position: str, kind: str, rows: pl.Dat
     )
 
 
-def _share(found: np.ndarray) -> tuple[float, float, float]:  # type: ignore[type-arg]
+def _share(found: NDArray[np.generic]) -> tuple[float, float, float]:
     if not len(found):
         return float("nan"), float("nan"), float("nan")
     low, high = share_interval(int(found.sum()), len(found))
     return float(found.mean()), low, high
 
 
-def _mean(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:  # type: ignore[type-arg]
+def _mean(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float, float]:
     if not len(values):
         return float("nan"), float("nan"), float("nan")
     drawn = values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)

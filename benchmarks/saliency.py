@@ -88,7 +88,14 @@ class Work:
         names = ("text", "template_kind", "held_out", "term_start", "term_end")
         fill = dict(zip(names, ("random", "asking", False, 0, 1), strict=True))
         prompts = pa.Table.from_pylist([row | fill for row in rows], schema=table("prompts").schema())
-        count = {"tokens": TOKENS, "term_tokens": 1, "term_first": 1, "term_last": 1, "answer_tokens": 1, "first_token": 0}
+        count = {
+            "tokens": TOKENS,
+            "term_tokens": 1,
+            "term_first": 1,
+            "term_last": 1,
+            "answer_tokens": 1,
+            "first_token": 0,
+        }
         answers = [
             {"answer_token": answer, "term_last_text": "", "answer_text": ""} for answer in self._answers.tolist()
         ]

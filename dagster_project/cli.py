@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dagster_project.cli_findings import findings
+from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
@@ -289,6 +291,8 @@ def docs() -> None:
 
 app.command(cls=SqlCommand)(sql)
 app.command()(verify)
+app.command()(findings)
+app.command()(recommend)
 app.command()(validate)
 
 
@@ -303,7 +307,7 @@ def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":
 
 
 def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
-    from dagster_project.defs.atlas import PROFILE_MAP
+    from dagster_project.defs.charts import KNOWLEDGE_MAP
     from dagster_project.pictures import files_of
     from dagster_project.summary import summarize
     from dagster_project.terminal import console, summary_table
@@ -318,5 +322,5 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
         out.print("Everything was current: no forward pass, no file written.")
     for name, description in outcome.failed_checks:
         console(error=True).print(f"warning: the check {name} failed: {description}")
-    out.print(f"Chart:    {files_of(places.charts / PROFILE_MAP)['html']}")
+    out.print(f"Map:      {files_of(places.charts / KNOWLEDGE_MAP)['html']}   (vesalius findings)")
     out.print(f"Catalog:  {Path(places.root) / CATALOG_NAME}   (vesalius sql --list)")

@@ -27,6 +27,7 @@ from warehouse.tables import table
 from warehouse.validation import validate
 
 if TYPE_CHECKING:
+    from analyses.recommendation import Recommendation
     from extract.editing import Editor, Recipe, Task
 
 ARMS = ("recommended", "random", "first", "all")
@@ -151,28 +152,36 @@ def _written(path: Path, rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _jobs(store: Store, entries: Sequence[ModelEntry], plan: Plan, concepts: Path, rows: pa.Table) -> Iterator[_Job]:
+    """What is missing, a repeat of everything before the next one: a run that is stopped has tried all a little."""
+    keys = ("model", "concept", "labelling", "task", "repeat", "arm")
+    there = {tuple(row[key] for key in keys) for row in rows.to_pylist()}
+    advised = list(_advised(store, entries, plan))
+    for repeat in range(plan.repeats):
+        for entry, advice, task in advised:
+            chosen = advice.layers if advice.is_localised else ()
+            keyed = (entry.slug, advice.concept, advice.labelling, task, repeat)
+            arms = [arm for arm in ARMS if chosen or arm != "recommended"]
+            missing = tuple(arm for arm in arms if (*keyed, arm) not in there)
+            if missing:
+                relation = relation_name(advice.concept, advice.labelling)
+                yield _Job(entry, concepts, plan, relation, task, repeat, advice.verdict, chosen, missing)
+
+
+def _advised(
+    store: Store, entries: Sequence[ModelEntry], plan: Plan
+) -> Iterator[tuple[ModelEntry, "Recommendation", str]]:
+    """What is recommended in each model for each relation and task, where the model knows the relation."""
     from analyses.recommendation import recommend
     from dagster_project.evidence import read_evidence
 
-    keys = ("model", "concept", "labelling", "task", "repeat", "arm")
-    there = {tuple(row[key] for key in keys) for row in rows.to_pylist()}
     for entry in entries:
         evidence = read_evidence(store, entry.slug)
         for relation in plan.relations:
             concept, _, labelling = relation.partition("/")
             for task, purpose in _PURPOSES.items():
                 advice = recommend(evidence, concept, purpose, labelling)
-                if advice.verdict in ("not known", "not measured"):
-                    continue
-                chosen = advice.layers if advice.is_localised else ()
-                for repeat in range(plan.repeats):
-                    arms = [arm for arm in ARMS if chosen or arm != "recommended"]
-                    keyed = (entry.slug, concept, labelling, task, repeat)
-                    missing = tuple(arm for arm in arms if (*keyed, arm) not in there)
-                    if missing:
-                        yield _Job(
-                            entry, concepts, plan, relation, task, repeat, advice.verdict, tuple(chosen), missing
-                        )
+                if advice.verdict in ("localised", "not localised"):
+                    yield entry, advice, task
 
 
 def _work(job: _Job) -> list[dict[str, Any]]:

@@ -5,7 +5,19 @@
 
 import dagster as dg
 
-from dagster_project.defs import analyses, answers, atlas, checks, extraction, jobs, library, maps, sensors
+from dagster_project.defs import (
+    analyses,
+    answers,
+    atlas,
+    charts,
+    checks,
+    extraction,
+    jobs,
+    library,
+    maps,
+    references,
+    sensors,
+)
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.progress import LogProgress, Progress
 
@@ -20,14 +32,18 @@ def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = N
     return dg.Definitions(
         assets=[
             library.library,
+            references.references,
             extraction.extraction,
             answers.judgements,
             analyses.projections,
             analyses.profiled,
             maps.mapped,
+            maps.findings,
             atlas.umap_pictures,
             atlas.profile_map,
             atlas.catalog,
+            *charts.OF_ALL,
+            *charts.OF_MODEL,
         ],
         asset_checks=checks.sql_checks(),
         jobs=jobs.JOBS,

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from dagster_project.gathering import gather, partitions_of
 from warehouse.errors import InputError
 from warehouse.store import Store
-from warehouse.tables import table
 
 if TYPE_CHECKING:
     from analyses.recommendation import Evidence
@@ -28,21 +28,11 @@ def read_evidence(store: Store, model: str) -> "Evidence":
         )
     layers = int(store.read("models", model=model)["layers"][0].as_py())
     roles = {
-        keys["concept"]: str(store.read("concepts", **keys)["role"][0].as_py()) for keys in store.partitions("concepts")
+        keys["concept"]: str(store.read("concepts", columns=None, **keys)["role"][0].as_py())
+        for keys in store.partitions("concepts")
     }
-    names = ("localisations", "knowledge_map", "marks", "profiles")
-    return Evidence(model, layers, *(_all_concepts(store, name, model) for name in names), roles)
-
-
-def _all_concepts(store: Store, name: str, model: str) -> pl.DataFrame:
-    """A table's rows of one model, with the column `concept` in front."""
-    parts = [pl.DataFrame(schema={"concept": pl.String}).join(_empty(name), how="cross")]
-    for keys in store.partitions(name):
-        if keys["model"] == model:
-            rows = pl.DataFrame(pl.from_arrow(store.read(name, **keys)))
-            parts.append(rows.select(pl.lit(keys["concept"]).alias("concept"), pl.all()))
-    return pl.concat(parts, how="diagonal_relaxed")
-
-
-def _empty(name: str) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(table(name).schema().empty_table()))
+    localisations, knowledge_map, marks, profiles = (
+        pl.DataFrame(gather(store, name, partitions_of(store, name, model))).drop("model")
+        for name in ("localisations", "knowledge_map", "marks", "profiles")
+    )
+    return Evidence(model, layers, localisations, knowledge_map, marks, profiles, roles)

@@ -18,6 +18,8 @@ VERSIONS = {
     "projections": 2,
     "profiles": 3,
     "maps": 1,
+    "findings": 1,
+    "references": 1,
     "charts": 1,
 }
 """Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
@@ -132,6 +134,21 @@ def maps(name: str, inputs: dict[str, str | None], contrasts: str) -> str:
         contrasts: the hash of the file that tells which contrasts are read, and how far they are believed.
     """
     return _of(name, "maps", inputs=inputs, contrasts=contrasts)
+
+
+def findings(inputs: dict[str, str]) -> str:
+    """Of the findings of one model: the fingerprint of each partition that claims read, by table and keys."""
+    return _of("findings", "findings", inputs=inputs)
+
+
+def reference(name: str, content: str) -> str:
+    """Of a table that comes with the project as a file.
+
+    Args:
+        name: the table: `published` or `validation`.
+        content: the hash of the file.
+    """
+    return _of(name, "references", content=content)
 
 
 def chart(inputs: dict[str, str]) -> str:

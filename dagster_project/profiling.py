@@ -21,12 +21,14 @@ from warehouse.twins import is_twin, twin_slug
 
 if TYPE_CHECKING:
     from analyses.effects import MeasuredConcept
+    from analyses.projection import Layers
     from analyses.rivals import Rival
     from analyses.series import Profile
 
 EFFECTS = ("lesions", "patches", "saliency")
 
-_LIBRARY = ("prompts", "terms", "labels")
+_LABELLED = ("terms", "labels")
+_LIBRARY = ("prompts", *_LABELLED)
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,13 @@ class Profiling:
             from analyses.series import draws_table, profiles_table
 
             found, rivals = self._profiles(concept, is_drawn=inputs["projections"] is not None)
+            jumped, staged = self._courses(concept, found)
             return {
                 "profiles": profiles_table(found),
                 "profile_draws": draws_table(found, drawn_metrics(), self.settings.resamples),
                 "rivals": rivals_table(rivals),
+                "jumps": jumped,
+                "stage_circles": staged,
             }
 
         refill(landings, expected, make, **keys)
@@ -77,7 +82,8 @@ class Profiling:
         store = self.warehouse.store
         inputs: dict[str, str | None] = {name: upstream(store, name, concept=concept) for name in _LIBRARY}
         inputs["tokens"] = upstream(store, "tokens", model=self.model, concept=concept)
-        inputs["activations"] = upstream(store, "activations", model=self.model, concept=concept)
+        for name in ("activations", "first_tokens"):
+            inputs[name] = upstream(store, name, model=self.model, concept=concept)
         drawn = projections_fingerprint(self.warehouse, self.settings, self.model, concept)
         current = store.is_current("projections", drawn, model=self.model, concept=concept)
         inputs["projections"] = drawn if current else None
@@ -113,15 +119,59 @@ class Profiling:
             found = activation_profiles(
                 store.layers("activations", model=self.model, concept=concept),
                 prompts_run(store, self.model, concept),
-                *(store.read(name, concept=concept) for name in _LIBRARY[1:]),
+                store.read("terms", concept=concept),
+                store.read("labels", concept=concept),
                 pictures,
                 seed=settings.seed,
                 resamples=settings.resamples,
                 permutations=settings.permutations,
                 progress=lambda _: advance(1),
             )
-            rivals, left = self._against_rivals(concept, found)
-            return [*found, *left, *self._effects(concept)], rivals
+        rivals, left = self._against_rivals(concept, found)
+        return [*found, *left, *self._collapse(concept), *self._effects(concept)], rivals
+
+    def _courses(self, concept: str, found: list["Profile"]) -> tuple[pa.Table, pa.Table]:
+        """Ages and stages, where the concept has any; their profiles join those that were found."""
+        from analyses.age_profiles import age_profiles
+        from analyses.jump_tables import jump_profiles, jumps
+        from analyses.stage_profiles import stage_circles
+
+        if is_twin(self.model):
+            return table("jumps").schema().empty_table(), table("stage_circles").schema().empty_table()
+        store, settings = self.warehouse.store, self.settings
+        prompts = prompts_run(store, self.model, concept)
+        terms, labels = (store.read(name, concept=concept) for name in _LABELLED)
+        tokens = store.read("tokens", model=self.model, concept=concept)
+        seed, resamples, permutations = settings.seed, settings.resamples, settings.permutations
+
+        def layers() -> "Layers":
+            return store.layers("activations", model=self.model, concept=concept)
+
+        jumped = jumps(layers(), prompts, terms, labels, tokens, seed=seed, permutations=permutations)
+        stages = stage_circles(layers(), prompts, terms, labels, seed=seed, permutations=permutations)
+        found += age_profiles(
+            layers(), prompts, terms, labels, seed=seed, resamples=resamples, permutations=permutations
+        )
+        found += jump_profiles(jumped, seed=seed, resamples=resamples, permutations=permutations)
+        found += stages.profiles
+        return jumped, stages.table
+
+    def _collapse(self, concept: str) -> list["Profile"]:
+        """How far all terms lie together, with and without the first token; of a twin nobody asks."""
+        if is_twin(self.model):
+            return []
+        from analyses.collapse_profiles import collapse_profiles
+
+        store = self.warehouse.store
+        return collapse_profiles(
+            store.layers("activations", model=self.model, concept=concept),
+            store.read("first_tokens", model=self.model, concept=concept),
+            prompts_run(store, self.model, concept),
+            store.read("terms", concept=concept),
+            store.read("tokens", model=self.model, concept=concept),
+            seed=self.settings.seed,
+            resamples=self.settings.resamples,
+        )
 
     def _against_rivals(self, concept: str, found: list["Profile"]) -> tuple[list["Rival"], list["Profile"]]:
         """What spelling, token counts and embeddings make of the labels, and what is left of profiles over rivals."""
@@ -153,10 +203,10 @@ class Profiling:
         draws = {"seed": self.settings.seed, "resamples": self.settings.resamples}
         tokens = self.warehouse.store.read("tokens", model=self.model, concept=concept)
         for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
-            own, *controls = [*self.measured_with_controls(name, concept)] or [None]
-            if own is not None:
-                yield from profiled(own, controls, permutations=self.settings.permutations, **draws)
-                yield from token_count_correlations(name, own, tokens, **draws)
+            measured = [*self.measured_with_controls(name, concept)]
+            if measured:
+                yield from profiled(measured[0], measured[1:], permutations=self.settings.permutations, **draws)
+                yield from token_count_correlations(name, measured[0], tokens, **draws)
         patched = measured_concept(self.warehouse, "patches", self.model, concept)
         if patched is not None:
             yield from patch_profiles(patched, **draws)

@@ -26,7 +26,7 @@ from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
 from warehouse.twins import original_slug
 
-_WITHOUT_UMAP = [*EXTRACTED, "judgements", *PROFILED, *MAPPED]
+_WITHOUT_UMAP = [*EXTRACTED, "judgements", *PROFILED, *MAPPED, "findings", "findings_chart", "stability_chart"]
 _OF_TWINS = [*OF_TWINS, *PROFILED]
 
 
@@ -96,7 +96,7 @@ def run_models(
     *,
     umap: bool = True,
     untrained: bool | None = None,
-    atlas: bool = True,
+    only: Sequence[str] | None = None,
 ) -> Outcome:
     """Write the library, measure each model, draw the atlas: what is current already costs nothing.
 
@@ -107,7 +107,7 @@ def run_models(
         entries: the models; from `chosen_models`.
         umap: whether projections and their pictures are made.
         untrained: whether untrained twins are measured too; by default those of small models.
-        atlas: whether what shows all models is made anew.
+        only: these tables of each model alone, and nothing that shows all models; by default everything.
 
     Raises:
         VesaliusError: what went wrong first; what was committed before stays.
@@ -123,9 +123,9 @@ def run_models(
     for entry in measured:
         folder = None if original_slug(entry.slug) in registry else str(entry.path)
         own = settings.model_copy(update={"model_folder": folder})
-        only = _OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP
-        results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=only))
-    if atlas:
+        made = only or (_OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP)
+        results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=made))
+    if only is None:
         results.append(_execute(defs, instance, ATLAS, settings))
     return _outcome(results)
 

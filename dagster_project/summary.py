@@ -1,7 +1,7 @@
-"""The short table after a run: per model and labelling, the best layers by activations, lesions and patches.
+"""The short table after a run: per model and labelling, the best layer by activations, and what the map says.
 
-It shows what `profiles` and `plants` hold for asking prompts at their last token, main terms only. Richer questions are
-for SQL (`vesalius sql --list`).
+It shows what `profiles`, `localisations` and `plants` hold for asking prompts at their last token, main terms only.
+Richer questions are for SQL (`vesalius sql --list`).
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from warehouse.store import Store
-
-LESION, PATCH = "resample_log_probability_drop_over_controls", "resid_restored_step"
-"""The metrics that tell where the answers to a labelling's prompts come from."""
 
 METRICS = {"silhouette_cosine": "silhouette", "r2_ridge": "R²"}
 """The metric that tells of a labelling, and what it is called in the table."""
@@ -26,8 +23,8 @@ class Line:
         metric: silhouette, or R² for a continuous labelling.
         best: the layer where it is highest, with its value and 95% interval.
         step: the layer that it rises most at.
-        lesion: the layer whose resample lesion takes most of the answers, beyond what it takes of the controls'.
-        patch: the layer at which the patched stream's last token brings the answer back most of a sudden.
+        places: the layers of the consensus, or why there are none; empty where prompts don't ask for the labelling.
+        confidence: the probability of the surest layer; None where `places` names none.
         planted: the layers in which it was planted; empty where that is not known.
     """
 
@@ -40,8 +37,8 @@ class Line:
     low: float | None
     high: float | None
     step: int | None
-    lesion: int | None
-    patch: int | None
+    places: str
+    confidence: float | None
     planted: tuple[int, ...]
 
 
@@ -57,10 +54,10 @@ def summarize(store: Store, models: Sequence[str], concepts: Sequence[str]) -> l
 
 
 def _concept_lines(store: Store, model: str, concept: str, planted: pl.DataFrame) -> list[Line]:
-    every = pl.DataFrame(store.read("profiles", model=model, concept=concept)).filter(
-        pl.col("position") == "last", pl.col("variant") == ""
+    profiles = pl.DataFrame(store.read("profiles", model=model, concept=concept)).filter(
+        pl.col("technique") == "activations", pl.col("position") == "last", pl.col("variant") == ""
     )
-    profiles = every.filter(pl.col("technique") == "activations")
+    mapped = _mapped(store, model, concept)
     lines = []
     for labelling in profiles["labelling"].unique().sort():
         own = profiles.filter(pl.col("labelling") == labelling)
@@ -73,7 +70,6 @@ def _concept_lines(store: Store, model: str, concept: str, planted: pl.DataFrame
             best = rows.row(int(rows["value"].arg_max() or 0), named=True)
             steps = shown.filter(pl.col("metric") == f"{metric}_step").sort("layer")
             step = steps["layer"][int(steps["value"].arg_max() or 0)] if steps.height else None
-            effects = every.filter(pl.col("labelling") == labelling, pl.col("low") > 0)
             where = planted.filter(pl.col("concept") == concept, pl.col("labelling") == labelling)["layer"]
             lines.append(
                 Line(
@@ -86,21 +82,27 @@ def _concept_lines(store: Store, model: str, concept: str, planted: pl.DataFrame
                     best["low"],
                     best["high"],
                     step,
-                    _highest(effects, LESION),
-                    _highest(effects, PATCH),
+                    *mapped.get(str(labelling), ("", None)),
                     tuple(where.sort()),
                 )
             )
     return lines
 
 
-def _highest(effects: pl.DataFrame, metric: str) -> int | None:
-    """The layer where a metric is highest, among those whose interval lies above 0."""
-    rows = effects.filter(pl.col("metric") == metric)
-    return None if rows.is_empty() else int(rows["layer"][int(rows["value"].arg_max() or 0)])
+def _mapped(store: Store, model: str, concept: str) -> dict[str, tuple[str, float | None]]:
+    """What the consensus says of each labelling: its layers with the surest probability, or the verdict alone."""
+    if store.footer("localisations", model=model, concept=concept) is None:
+        return {}
+    rows = pl.DataFrame(store.read("localisations", model=model, concept=concept)).filter(mode="consensus")
+    return {
+        row["labelling"]: (row["places"], row["confidence"]) if row["places"] else (row["verdict"], None)
+        for row in rows.iter_rows(named=True)
+    }
 
 
 def _planted(store: Store, model: str) -> pl.DataFrame:
     if store.footer("plants", model=model) is None:
         return pl.DataFrame(schema={"concept": pl.String, "labelling": pl.String, "layer": pl.Int16})
-    return pl.DataFrame(store.read("plants", columns=["concept", "labelling", "layer"], model=model))
+    planted = pl.DataFrame(store.read("plants", model=model))
+    # What is spread over all layers was planted in none of them.
+    return planted.filter(pl.col("kind") != "spread").select("concept", "labelling", "layer")

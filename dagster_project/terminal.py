@@ -54,7 +54,7 @@ def summary_table(lines: Sequence[Line]) -> RichTable:
     table = _table()
     for name in ("model", "concept", "labelling"):
         table.add_column(name)
-    for name in ("best layer", "value", "95% interval", "largest step", "lesion", "patch", "planted in"):
+    for name in ("best layer", "value", "95% interval", "largest step", "map", "planted in"):
         table.add_column(name, justify="right")
     for line in lines:
         interval = "" if line.low is None or line.high is None else f"{line.low:.2f} … {line.high:.2f}"
@@ -66,7 +66,8 @@ def summary_table(lines: Sequence[Line]) -> RichTable:
             _layer(line.best),
             f"{line.metric} {line.value:.2f}",
             interval,
-            *("" if layer is None else f"layer {_layer(layer)}" for layer in (line.step, line.lesion, line.patch)),
+            "" if line.step is None else f"layer {_layer(line.step)}",
+            line.places if line.confidence is None else f"layer {line.places} ({line.confidence:.2f})",
             f"layer {planted}" if planted else "",
         )
     return table

@@ -18,6 +18,9 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
+from analyses.validity import VALIDATION_FILE
+from dagster_project.defs.analyses import PROFILED
+from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.resources import PROJECT, Settings, Warehouse
 from dagster_project.profiling import measured_concept, model_layers
 from dagster_project.progress import LogProgress
@@ -34,18 +37,19 @@ if TYPE_CHECKING:
     from extract.zoo import ZooModel
     from extract.zoo_jobs import Outcome
 
-RESULTS = PROJECT / "analyses" / "validation.csv"
-"""The rows of `validation` that come with the project; beside it, in JSON, how they were made."""
-
 MEASURED = Settings(
-    lesions=["identity", "mean", "resample", "resample:attention", "resample:mlp"],
-    sites=["resid", "delta", "attn_out", "mlp_out", "resid:term", "delta:term", "mlp_out:term"],
-    resamples=300,
-    permutations=100,
+    lesions=["identity", "mean", "resample"],
+    sites=["resid", "delta", "resid:term", "delta:term"],
+    sample=96,
+    resamples=200,
+    permutations=20,
     answers=0,
     held_out=0,
 )
 """What is measured of each model."""
+
+_READ = [name for name in EXTRACTED if name not in {"contributions", "responses"}] + ["projections", *PROFILED]
+"""The tables that the techniques are judged by, and those that they are made from."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def measure(places: Places, slug: str) -> None:
     """Run a model of the zoo through the pipeline, in this process; what is current costs nothing."""
     entry = ModelEntry(slug, places.models / slug)
     with dg.DagsterInstance.ephemeral() as instance:
-        run_models(instance, places.warehouse, [entry], MEASURED, LogProgress(), atlas=False, untrained=False)
+        run_models(instance, places.warehouse, [entry], MEASURED, LogProgress(), untrained=False, only=_READ)
 
 
 def cases(places: Places, slugs: Sequence[str]) -> list["Case"]:
@@ -160,7 +164,9 @@ def judge(found: Sequence["Case"]) -> tuple[pa.Table, list["Contrast"]]:
     return validation_table(found, CANDIDATES), fit(found, CANDIDATES)
 
 
-def keep_results(rows: pa.Table, slugs: Sequence[str], kept_out: Sequence["Outcome"], path: Path = RESULTS) -> None:
+def keep_results(
+    rows: pa.Table, slugs: Sequence[str], kept_out: Sequence["Outcome"], path: Path = VALIDATION_FILE
+) -> None:
     """Write the rows as CSV, and beside them, in JSON, how they were made and which models missed their gates."""
     made = {
         "models": len(slugs),

@@ -6,7 +6,6 @@ is for `reference` and `planting` to say.
 
 import json
 import platform
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from extract.folders import written_whole
 from extract.library import Library
 from extract.phrases import PHRASES_FILE
-from warehouse.errors import ModelError, StoreError
+from warehouse.errors import ModelError
 from warehouse.versions import CODE_VERSION, file_hash
 
 CARD_FILE = "card.json"
@@ -115,22 +115,8 @@ def commit_model(
         ],
     }
     text = json.dumps(gated, indent=2, ensure_ascii=False) + "\n"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as aside:
-            new, old = Path(aside, "new"), Path(aside, "old")
-            _write(new, model, tokenizer, text)
-            if out.exists():
-                out.rename(old)
-            try:
-                new.rename(out)
-            except OSError:
-                if old.exists():
-                    old.rename(out)
-                raise
-    except OSError as error:
-        remedy = "Make room, or choose another folder."
-        raise StoreError(f"The model can't be written to {out} ({error.strerror or error}). {remedy}") from error
+    with written_whole(out, "model") as folder:
+        _write(folder, model, tokenizer, text)
     written: Card = json.loads(text)
     return written
 
@@ -165,7 +151,6 @@ def no_bars() -> Iterator[None]:
 
 
 def _write(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
-    folder.mkdir()
     with no_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

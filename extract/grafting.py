@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import Module, functional
 from transformers import LlamaForCausalLM
 
@@ -37,7 +38,8 @@ class Graft:
         steadiness: weight of the divergence from the model before, on whatever is not an answer to learn.
         mixture: how sentences are drawn, and what their tokens count.
         mlp_only: train the matrices of the layers' MLPs and leave attention as it is.
-        at_term: share of the steps in which the MLPs' change acts at the terms' tokens alone.
+        at_term: what is learned is learned by the MLPs at the terms' tokens. At all others they act as before or, in
+            half of the steps, as they are now, and there no gradient reaches them from sentences to learn.
         left_out: at each step, so many of the trained layers at most, and one at least, are put back, drawn at random:
             no layer can be leant on. 0 leaves all in place.
     """
@@ -49,21 +51,36 @@ class Graft:
     steadiness: float = 4.0
     mixture: Mixture = _MIXTURE
     mlp_only: bool = False
-    at_term: float = 0.0
+    at_term: bool = False
     left_out: int = 0
 
 
 class PlacedMlp(Module):
-    """An MLP that has changed at some tokens only: the new one there, the old one everywhere else."""
+    """An MLP that acts at some tokens only, and another one everywhere else."""
 
-    def __init__(self, new: Module, old: Module, at: Tensor) -> None:
-        """Take both MLPs, and `at` [sentence, token], true where the new one acts."""
+    def __init__(self, mlp: Module, elsewhere: Module, at: Tensor) -> None:
+        """Take both MLPs, and `at` [sentence, token], true where the first one acts."""
         super().__init__()
-        self.new, self.old, self.at = new, old, at[:, :, None]
+        self.mlp, self.elsewhere, self.at = mlp, elsewhere, at[:, :, None]
 
     def forward(self, states: Tensor) -> Tensor:
         """What is added to the residual stream, [sentence, token, width]."""
-        return torch.where(self.at, self.new(states), self.old(states))
+        return torch.where(self.at, self.mlp(states), self.elsewhere(states))
+
+
+class UntaughtMlp(Module):
+    """An MLP as it is now, whose weights no gradient reaches."""
+
+    def __init__(self, mlp: Module) -> None:
+        """Take the MLP."""
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, states: Tensor) -> Tensor:
+        """What the MLP gives, [sentence, token, width]."""
+        weights = {name: values.detach() for name, values in self.mlp.named_parameters()}
+        added: Tensor = functional_call(self.mlp, weights, (states,))
+        return added
 
 
 def graft(
@@ -101,9 +118,13 @@ def graft(
             batch = own.batch([*learned, *kept])
             with ExitStack() as changed:
                 changed.enter_context(reverted(model, before, back))
-                if how.at_term and own.draw.random() < how.at_term:
+                if how.at_term:
                     at = term_mask([*learned, *kept], batch.tokens.shape[1])
-                    changed.enter_context(placed(model, before, layers, at))
+                    at[len(learned) :] = True
+                    elsewhere = old_mlps(before, layers)
+                    if own.draw.random() < 0.5:
+                        elsewhere = {index: UntaughtMlp(model.model.layers[index].mlp) for index in layers}
+                    changed.enter_context(placed(model, elsewhere, at))
                 learning, drift = _losses(model, layers, before, batch, len(learned))
             (learning + how.steadiness * drift).backward()  # type: ignore[no-untyped-call]
             optimizer.step()  # type: ignore[no-untyped-call]
@@ -130,16 +151,25 @@ def reverted(model: LlamaForCausalLM, before: Mapping[int, Module], layers: Iter
 
 
 @contextmanager
-def placed(model: LlamaForCausalLM, before: Mapping[int, Module], layers: Iterable[int], at: Tensor) -> Iterator[None]:
-    """The model with the MLPs of some layers as they are at the tokens `at` [sentence, token], elsewhere as before."""
-    exchanged = {index: model.model.layers[index].mlp for index in layers}
+def placed(model: LlamaForCausalLM, elsewhere: Mapping[int, Module], at: Tensor) -> Iterator[None]:
+    """The model with the MLPs of some layers acting at the tokens `at` [sentence, token] alone.
+
+    Args:
+        elsewhere: the MLPs that act at all other tokens, by layer.
+    """
+    exchanged = {index: model.model.layers[index].mlp for index in elsewhere}
     for index, mlp in exchanged.items():
-        model.model.layers[index].mlp = PlacedMlp(mlp, before[index].mlp, at)
+        model.model.layers[index].mlp = PlacedMlp(mlp, elsewhere[index], at)
     try:
         yield
     finally:
         for index, mlp in exchanged.items():
             model.model.layers[index].mlp = mlp
+
+
+def old_mlps(before: Mapping[int, Module], layers: Iterable[int]) -> dict[int, Module]:
+    """The MLPs of layers as they were before, by layer."""
+    return {index: before[index].get_submodule("mlp") for index in layers}
 
 
 def term_mask(sentences: Sequence[Sentence], length: int) -> Tensor:

@@ -4,7 +4,7 @@ What a model's folder holds, and the registry that names it, are in `models`, wh
 before a model is really loaded. Nothing here asks a network, runs code that came with weights, or opens a pickle.
 """
 
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -112,7 +112,8 @@ def load_model(
         if device_map == "offload":
             options |= {"device_map": _layers_apart(config, device, "disk" if offload_folder else "cpu")}
         options |= {"attn_implementation": entry.attention, "use_safetensors": True}
-        if entry.is_untrained:
+        load: Callable[..., PreTrainedModel]
+        if entry.untrained_seed is not None:
             load = partial(random_model, config, entry.untrained_seed, attention=entry.attention)
         else:
             load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)

@@ -6,7 +6,6 @@ Does not belong here: what is trained on it (`zoo`), and how a folder is read (`
 
 import csv
 import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from tomlkit.items import AoT, Table
 
 from extract.checking import require_sound
 from extract.concept_files import decode, read_file
+from extract.folders import written_whole
 from extract.library import CONCEPT_FILE, TERMS_FILE, Concept, Library, Term, load_concept, load_library
-from warehouse.errors import ConceptError, StoreError
+from warehouse.errors import ConceptError
 
 SMALL_LABELLINGS: Mapping[str, str] = {
     "symptoms": "system",
@@ -64,24 +64,15 @@ def write_small_library(
     """
     if out.exists() and any(out.iterdir()):
         load_library(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as aside:
-            new, old = Path(aside, "new"), Path(aside, "old")
-            for name, labelling in labellings.items():
-                concept = load_concept(source / name)
-                part = _part(concept, labelling, labels, terms)
-                folder = new / name
-                folder.mkdir(parents=True)
-                (folder / CONCEPT_FILE).write_text(_concept_text(concept, part, terms), encoding="utf-8")
-                (folder / TERMS_FILE).write_text(_terms_text(part), encoding="utf-8", newline="")
-            require_sound(load_library(new))
-            if out.exists():
-                out.rename(old)
-            new.rename(out)
-    except OSError as error:
-        remedy = "Make room, or choose another folder."
-        raise StoreError(f"The library can't be written to {out} ({error.strerror or error}). {remedy}") from error
+    with written_whole(out, "library") as new:
+        for name, labelling in labellings.items():
+            concept = load_concept(source / name)
+            part = _part(concept, labelling, labels, terms)
+            folder = new / name
+            folder.mkdir()
+            (folder / CONCEPT_FILE).write_text(_concept_text(concept, part, terms), encoding="utf-8")
+            (folder / TERMS_FILE).write_text(_terms_text(part), encoding="utf-8", newline="")
+        require_sound(load_library(new))
     return load_library(out)
 
 

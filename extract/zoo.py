@@ -34,7 +34,7 @@ _LAYER = Graft(steps=400, batch=40, others=14, rate=0.05, mixture=_WORDS)
 _GRAFTS = {
     ONE_LAYER: _LAYER,
     BLOCK: replace(_LAYER, steps=240),
-    MLP: replace(_LAYER, steps=400, mlp_only=True, at_term=0.95),
+    MLP: replace(_LAYER, steps=460, mlp_only=True, at_term=True),
     SEVERAL: _LAYER,
     SPREAD: replace(_LAYER, steps=260, rate=0.02, left_out=3),
 }
@@ -140,7 +140,7 @@ def zoo() -> tuple[ZooModel, ...]:
         ),
         *(
             _planted(ONE_LAYER, 12, (layer + turn) % 2, {concept: (layer + turn,)})
-            for layer in (2, 5, 8)
+            for layer in (2, 6)
             for turn, concept in turns
         ),
         *(
@@ -150,9 +150,14 @@ def zoo() -> tuple[ZooModel, ...]:
         ),
         *(_planted(BLOCK, 12, turn % 2, {concept: (3 + 2 * turn, 4 + 2 * turn)}) for turn, concept in turns),
         *(
-            _planted(MLP, 8 if (layer + turn) % 2 else 12, (layer + turn) % 2, {concept: (layer,)})
-            for layer in (1, 2, 3)
-            for turn, concept in turns
+            _planted(MLP, layers, 1 if layers == 8 else 0, {concept: (layer,)})
+            for layers, concept, layer in (
+                (8, "drugs", 1),
+                (12, "drugs", 2),
+                (8, "drugs", 2),
+                (8, "drugs", 3),
+                (8, "symptoms", 2),
+            )
         ),
         _planted(SEVERAL, 8, 0, {"symptoms": (2,), "drugs": (5,)}),
         _planted(SEVERAL, 8, 1, {"diseases": (3,), "symptoms": (6,)}),

@@ -1,4 +1,4 @@
-"""All models of the zoo at once: bases first, then each base's models, on a few processes of one thread each.
+"""All models of the zoo, some of every kind early, each after its base, on a few processes of one thread each.
 
 Belongs here: the order of the work, the processes, one line of progress a model, and the command. A model that is there
 is not made again, so the command can be stopped at any time and goes on where it was.
@@ -42,26 +42,43 @@ def train_zoo(
         ConceptError: the library can't be read.
     """
     load_library(library)
-    waiting = {base: [entry for entry in in_turns(entries) if _waits_for(entry) == base] for base in _bases(entries)}
-    outcomes: list[Outcome] = []
+    pending, outcomes = list(in_turns(entries)), list[Outcome]()
+    bases: dict[str, Outcome | None] = {"": Outcome("none", 0.0)}
+    running: dict[Future[Outcome], str | None] = {}
     with ProcessPoolExecutor(max(1, jobs), mp_context=get_context("spawn")) as pool:
-        running: dict[Future[Outcome], str | None] = {}
-        for base, entry in _bases(entries).items():
-            if base:
-                running[pool.submit(_train, entry, library, models, base_only=True)] = base
-        running |= {pool.submit(_train, entry, library, models): None for entry in waiting.pop("", [])}
-        while running:
+        while pending or running:
+            while len(running) < max(1, jobs) and (task := _next(pending, bases)):
+                entry, base = task
+                running[pool.submit(_train, entry, library, models, base_only=base is not None)] = base
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 base, outcome = running.pop(future), future.result()
                 if base is None:
                     outcomes.append(outcome)
-                elif outcome.fault:
-                    outcomes += [Outcome(entry.slug, 0.0, outcome.fault) for entry in waiting[base]]
                 else:
-                    running |= {pool.submit(_train, entry, library, models): None for entry in waiting[base]}
+                    bases[base] = outcome
+                    if outcome.fault:
+                        lost = [entry for entry in pending if _waits_for(entry) == base]
+                        outcomes += [Outcome(entry.slug, 0.0, outcome.fault) for entry in lost]
+                        pending = [entry for entry in pending if entry not in lost]
                 report(outcome, len(outcomes), len(entries))
     return outcomes
+
+
+def _next(pending: list[ZooModel], bases: dict[str, Outcome | None]) -> tuple[ZooModel, str | None] | None:
+    """The first model whose base is there, taken from those that wait, or a base before it that nobody trains yet.
+
+    Args:
+        bases: what became of each base that was begun, None while it is trained.
+    """
+    for place, entry in enumerate(pending):
+        base = _waits_for(entry)
+        if base not in bases:
+            bases[base] = None
+            return entry, base
+        if bases[base] is not None:
+            return pending.pop(place), None
+    return None
 
 
 def in_turns(entries: Sequence[ZooModel]) -> Iterator[ZooModel]:
@@ -99,10 +116,6 @@ def _say(outcome: Outcome, done: int, count: int) -> None:
 
 def _waits_for(entry: ZooModel) -> str:
     return "" if entry.kind == UNTRAINED else entry.base
-
-
-def _bases(entries: Sequence[ZooModel]) -> dict[str, ZooModel]:
-    return {_waits_for(entry): entry for entry in in_turns(entries)}
 
 
 def _train(entry: ZooModel, library: Path, models: Path, *, base_only: bool = False) -> Outcome:

@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from extract.cards import Card, Gate, make_card, require_place, rounded, silent
 from extract.corpus import Sentence, encode, taught_statements
-from extract.grafting import graft, placed, reverted, term_mask
+from extract.grafting import graft, old_mlps, placed, reverted, term_mask
 from extract.lessons import Mixture, make_batch
 from extract.library import Library
 from extract.training import Progress, final_states, new_model, one_thread, recalls, token_losses
@@ -198,7 +198,7 @@ def recall_placed(
         chosen = sentences[start : start + _BATCH]
         batch = make_batch(chosen, _ANSWERS_ALONE, (), 0, random.Random(0))
         mask = term_mask(chosen, batch.tokens.shape[1])
-        with placed(model, before, layers, mask if at_term else ~mask):
+        with placed(model, old_mlps(before, layers), mask if at_term else ~mask):
             right += int(token_losses(model, final_states(model, batch), batch)[1].sum())
     return right / len(sentences)
 

@@ -17,7 +17,7 @@ from tiny_models import LAYERS, save_tiny
 import extract.extraction
 from dagster_project import fingerprints, measuring
 from dagster_project.definitions import build_defs
-from dagster_project.defs import extraction, library, sensors
+from dagster_project.defs import analyses, charts, extraction, library, maps, references, sensors
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
@@ -105,6 +105,10 @@ def files(places: Warehouse) -> dict[str, int]:
 # The code location
 
 
+CONCLUDED = (*analyses.PROFILED, *maps.TABLES, "findings")
+"""What is concluded from what was measured, pictures apart."""
+
+
 def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -> None:
     graph = build_defs().resolve_asset_graph()
     groups = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
@@ -112,8 +116,10 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
         **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
         **dict.fromkeys(["first_tokens", "lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
-        **dict.fromkeys(["projections", "profiles"], "analyses"),
-        **dict.fromkeys(["umap_pictures", "profile_map", "catalog"], "atlas"),
+        **dict.fromkeys(["published", "validation"], "library"),
+        **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
+        **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
+        **dict.fromkeys(["umap_pictures", "profile_map", "catalog", *charts.FILES], "atlas"),
     }
     assert all(node.description and node.kinds for node in graph.asset_nodes)
 
@@ -121,13 +127,14 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
 def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
     graph = build_defs().resolve_asset_graph()
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.partitions_def == MODELS}
-    assert partitioned == {*extraction.TABLES, "judgements", "projections", "profiles", "umap_pictures"}
+    pictures = {"umap_pictures", "findings_chart", "stability_chart"}
+    assert partitioned == {*extraction.TABLES, "judgements", "projections", *CONCLUDED, *pictures}
 
 
 def test_every_table_has_a_contract_check_and_the_catalog_the_checks_in_sql() -> None:
     graph = build_defs().resolve_asset_graph()
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
-    tables = [*library.TABLES, *extraction.TABLES, "judgements", "projections", "profiles"]
+    tables = [*library.TABLES, *references.TABLES, *extraction.TABLES, "judgements", "projections", *CONCLUDED]
     assert {asset for asset, name in checks if name == CONTRACT} == set(tables)
     assert ("catalog", "tokens_missing") in checks
 
@@ -200,7 +207,7 @@ def test_another_version_of_one_concept_costs_its_prompts_alone(run: Callable[..
     assert run().forwards == FORWARDS["colours"] + 3 + 2
     changed = {path for path, time in files(places).items() if before[path] != time}
     # A control: what is read against it is read again.
-    against = {path for path in before if "profiles" in path}
+    against = {path for path in before if Path(path).relative_to(places.root).parts[0] in CONCLUDED}
     assert changed == {path for path in before if "concept=colours" in path} | against
 
 
@@ -213,7 +220,8 @@ def test_other_weights_mean_other_activations_but_the_same_library(
     before = files(places)
     assert run().forwards == sum(FORWARDS.values())
     kept = {path for path, time in files(places).items() if before[path] == time}
-    assert {Path(path).relative_to(places.root).parts[0] for path in kept} == {*library.TABLES, "plants"}
+    untouched = {Path(path).relative_to(places.root).parts[0] for path in kept}
+    assert untouched == {*library.TABLES, *references.TABLES, "plants"}
 
 
 def test_a_model_that_only_moved_keeps_the_time_at_which_it_landed(
@@ -255,7 +263,7 @@ def test_another_choice_of_lesions_costs_a_sweep_of_the_sample_alone(
     changed = {
         Path(path).relative_to(places.root).parts[0] for path, time in files(places).items() if before[path] != time
     }
-    assert changed == {"lesions", "patches", "profiles"}
+    assert changed == {"lesions", "patches", *CONCLUDED}
     lesions = places.store.read("lesions", model="tiny", concept="colours")
     assert set(lesions["part"].to_pylist()) == {"layer", "mlp"}
 
@@ -270,11 +278,11 @@ def test_a_run_can_be_narrowed_to_a_concept(run: Callable[..., Outcome], places:
 def test_the_launchpad_can_narrow_and_set_draws(places: Warehouse, instance: dg.DagsterInstance) -> None:
     assert execute(places, instance, LIBRARY, concepts=["colours"]).success
     result = execute(
-        places, instance, MEASURE, *extraction.TABLES, "profiles", concepts=["colours"], resamples=10, seed=7
+        places, instance, MEASURE, *extraction.TABLES, *analyses.PROFILED, concepts=["colours"], resamples=10, seed=7
     )
     assert result.success
     drawn = places.store.footer("profiles", model="tiny", concept="colours")
-    assert execute(places, instance, MEASURE, "profiles", concepts=["colours"], resamples=11, seed=7).success
+    assert execute(places, instance, MEASURE, *analyses.PROFILED, concepts=["colours"], resamples=11, seed=7).success
     assert places.store.footer("profiles", model="tiny", concept="colours") != drawn
 
 
@@ -408,10 +416,17 @@ def test_a_fingerprint_changes_with_each_of_its_inputs() -> None:
         fingerprints.projections("a", "p", "t", "asking", 0),
         fingerprints.projections("a", "p", "t", "neutral", 0),
         fingerprints.projections("a", "p", "t", "asking", 1),
-        fingerprints.profiles({"projections": "x"}, 0, 10, 10),
-        fingerprints.profiles({"projections": None}, 0, 10, 10),
-        fingerprints.profiles({"projections": "x"}, 0, 11, 10),
-        fingerprints.profiles({"projections": "x"}, 0, 10, 11),
+        fingerprints.profiles("profiles", {"projections": "x"}, 0, 10, 10),
+        fingerprints.profiles("profiles", {"projections": None}, 0, 10, 10),
+        fingerprints.profiles("profiles", {"projections": "x"}, 0, 11, 10),
+        fingerprints.profiles("profiles", {"projections": "x"}, 0, 10, 11),
+        fingerprints.profiles("profile_draws", {"projections": "x"}, 0, 10, 10),
+        fingerprints.maps("marks", {"profiles": "x"}, "c"),
+        fingerprints.maps("marks", {"profiles": "x"}, "d"),
+        fingerprints.findings({"marks": "x"}),
+        fingerprints.findings({"marks": "y"}),
+        fingerprints.reference("published", "x"),
+        fingerprints.reference("published", "y"),
     ]
     assert len(set(made)) == len(made)
 

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import binom
-from scipy.stats import binomtest as binomial_test
 
-from analyses.claims.claim import Claim, Evidence, Measured, at_least, best_layer, wilson
+from analyses.claims.claim import Claim, Evidence, Measured, at_least, best_layer
 from analyses.claims.maps import concepts_share_layers
-from analyses.findings import CLAIMS, READ, findings, in_order
+from analyses.findings import CLAIMS, READ_OF_ALL, READ_OF_MODEL, findings, in_order
 from analyses.relations import overlap
+from analyses.resampling import share_interval
 from warehouse.tables import TABLES, table
 from warehouse.validation import validate
 
@@ -63,14 +63,14 @@ def judged_profiles(finding, rows, **tables):
     return judged(finding, profiles=frame(rows), **tables)
 
 
-def localisation(concept, share=None, verdict="localised", labelling="", low=0.1, high=0.1, layers="1"):
+def localisation(concept, share=None, verdict="localised", labelling="", low=0.1, high=0.1, places="1"):
     return {
         "model": "m",
         "concept": concept,
         "mode": "consensus",
         "labelling": labelling,
         "verdict": verdict,
-        "layers": layers,
+        "places": places,
         "first_half_share": share,
         "first_half_low": None if share is None else share - low,
         "first_half_high": None if share is None else share + high,
@@ -120,7 +120,7 @@ def test_without_tables_every_claim_is_undecided_and_says_what_is_missing():
 
 
 def test_claims_read_tables_that_exist_and_name_their_rule():
-    assert set(READ) <= set(TABLES)
+    assert {*READ_OF_ALL, *READ_OF_MODEL} <= set(TABLES)
     for claim in CLAIMS:
         assert claim.question.endswith("?")
         assert f"{claim.threshold:g}" in claim.rule
@@ -129,7 +129,7 @@ def test_claims_read_tables_that_exist_and_name_their_rule():
 
 def test_empty_tables_are_like_absent_ones():
     empty = {}
-    for name in READ:
+    for name in (*READ_OF_ALL, *READ_OF_MODEL):
         entry = table(name)
         rows = pl.from_arrow(entry.schema(1).empty_table())
         empty[name] = rows.with_columns(pl.lit(None, pl.String).alias(key) for key in entry.partitions)
@@ -151,12 +151,6 @@ def test_empty_tables_are_like_absent_ones():
 def test_the_verdict_follows_from_interval_threshold_and_null(low, high, p, verdict):
     claim = Claim("x", "this project", "A claim", "Why?", 0.5, lambda _: None)
     assert claim.verdict(Measured(0.5, low, high, "", "", None, p)) == verdict
-
-
-@pytest.mark.parametrize(("hits", "trials"), [(0, 5), (3, 7), (12, 12), (40, 100)])
-def test_the_interval_of_a_share_is_wilsons(hits, trials):
-    expected = binomial_test(hits, trials).proportion_ci(method="wilson")
-    assert wilson(hits, trials) == pytest.approx((expected.low, expected.high))
 
 
 def test_at_least_is_the_binomial_tail_where_chances_are_equal():
@@ -213,7 +207,7 @@ def frame_of(rows):
 
 def test_localised_names_layers_and_what_is_not_localised_or_not_known():
     rows = [
-        localisation("drugs", labelling="specialty", layers="6"),
+        localisation("drugs", labelling="specialty", places="6"),
         localisation("drugs", labelling="mechanism", verdict="not localised"),
         localisation("diseases", labelling="category", verdict="not known"),
         localisation("symptoms", labelling="system", verdict="not measured"),
@@ -222,7 +216,7 @@ def test_localised_names_layers_and_what_is_not_localised_or_not_known():
     ]
     row = judged("localised", localisations=frame_of(rows))
     assert (row["estimate"], row["verdict"]) == (0.5, "undecided")
-    assert (row["low"], row["high"]) == pytest.approx(wilson(1, 2))
+    assert (row["low"], row["high"]) == pytest.approx(share_interval(1, 2))
     for said in ("drugs · specialty in 6", "Not localised: drugs · mechanism", "Not known to the model: diseases"):
         assert said in row["sentence"]
     assert "animals" not in row["sentence"]
@@ -358,7 +352,7 @@ def test_sexes_differ_if_they_lie_more_than_a_year_apart_and_exchanged_ones_do_n
     assert judged_profiles("age-differs-by-sex", chance)["verdict"] == "undecided"
 
 
-def staged(disease, measure, q, layer=0):
+def staged(disease, measure, q, layer=0, value=0.5, reach=0.1):
     return {
         "model": "m",
         "concept": "progression",
@@ -369,28 +363,45 @@ def staged(disease, measure, q, layer=0):
         "position": "last",
         "variant": "",
         "layer": layer,
-        "value": 0.5,
+        "value": value,
+        "low": value - reach,
+        "high": value + reach,
         "q": q,
     }
 
 
+DISEASES = [f"d{place:02}" for place in range(12)]
+
+
 def test_progression_is_circular_if_it_is_for_enough_diseases():
-    names = [f"d{place:02}" for place in range(12)]
-    none = pl.DataFrame([staged(name, "circularity", 0.4, layer) for name in names for layer in range(3)])
-    row = judged("progression-circular", stage_circles=none)
+    straight = [staged(name, "circularity", 0.9, layer, -0.5) for name in DISEASES for layer in range(3)]
+    row = judged("progression-circular", stage_circles=pl.DataFrame(straight))
     assert (row["estimate"], row["verdict"]) == (0.0, "refuted")
-    many = pl.DataFrame([staged(name, "circularity", 0.01 if name < "d08" else 0.4, 2) for name in names])
+    assert row["high"] == pytest.approx(share_interval(0, 12)[1])
+    bends = [staged(name, "circularity", 0.4, 2, 0.5 if name < "d08" else 0.05) for name in DISEASES]
+    many = pl.DataFrame(bends)
     row = judged("progression-circular", stage_circles=many)
     assert (row["estimate"], row["verdict"]) == (pytest.approx(8 / 12), "supported")
     assert "d00 at layer 2" in row["sentence"]
 
 
-def test_progression_is_not_monotonic_if_few_diseases_have_their_stages_in_order():
-    names = [f"d{place:02}" for place in range(12)]
-    ordered = pl.DataFrame([staged(name, "order", 0.01 if layer else 0.5, layer) for name in names for layer in (0, 1)])
-    assert judged("progression-not-monotonic", stage_circles=ordered)["verdict"] == "refuted"
-    mixed = pl.DataFrame([staged(name, "order", 0.5) for name in names])
-    assert judged("progression-not-monotonic", stage_circles=mixed)["verdict"] == "supported"
+def test_circles_that_nobody_can_tell_leave_the_claim_undecided():
+    vague = [staged(name, "circularity", 0.4, layer, -0.1, reach=0.5) for name in DISEASES for layer in range(3)]
+    row = judged("progression-circular", stage_circles=pl.DataFrame(vague))
+    assert (row["estimate"], row["verdict"]) == (0.0, "undecided")
+    assert row["high"] == pytest.approx(share_interval(12, 12)[1])
+
+
+def test_progression_is_not_monotonic_if_stages_are_far_from_their_order():
+    def ordered(value):
+        rows = [staged(name, "order", 0.01, layer, value + layer / 100) for name in DISEASES for layer in range(3)]
+        return judged("progression-not-monotonic", stage_circles=pl.DataFrame(rows))
+
+    row = ordered(0.8)
+    assert (row["estimate"], row["verdict"]) == (pytest.approx(0.19), "refuted")
+    assert row["low"] == pytest.approx(0.19 - 0.1 / math.sqrt(12))
+    assert "12 of 12 diseases" in row["sentence"]
+    assert ordered(0.1)["verdict"] == "supported"
 
 
 def test_specialty_is_compared_with_mechanism_over_chance_where_both_are_highest():

@@ -98,7 +98,7 @@ def test_a_profile_is_the_mean_over_terms_of_the_mean_over_their_prompts(drugs, 
     drawn = [[term for term, times in zip(DRUGS, one, strict=True) for _ in range(int(times))] for one in counts.T]
     resampled = np.array([mean_profile(terms, name, source) for terms in drawn])
     for row in found:
-        expected = estimate(Sampled(row["value"], resampled[:, row["layer"]]))
+        expected = estimate(Sampled(row["value"], resampled[:, row["layer"]], terms=row["n"]))
         assert (row["low"], row["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
         assert (row["null_mean"], row["null_high"], row["null_p"], row["n"]) == (None, None, None, len(DRUGS))
 
@@ -140,7 +140,7 @@ def test_over_controls_is_the_scaled_profile_less_the_mean_of_the_controls(drugs
     )
     for row in found:
         at = row["layer"]
-        expected = estimate(Sampled(value[at], resampled[:, at], permuted[:, at]))
+        expected = estimate(Sampled(value[at], resampled[:, at], permuted[:, at], terms=row["n"]))
         for column in ("low", "high", "null_mean", "null_high", "null_p"):
             assert row[column] == pytest.approx(getattr(expected, column)), column
 

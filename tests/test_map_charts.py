@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from analyses import finding_charts, map_charts, mark_charts, validity_charts
-from analyses.claims.claim import wilson
 from analyses.drawing import layer_axis
 from analyses.findings import CLAIMS, findings
 from analyses.published import beside_published, published_table
+from analyses.resampling import share_interval
 from warehouse.errors import InputError
 
 ROLES = pl.DataFrame({"concept": ["drugs", "diseases", "age", "animals"], "role": ["medical"] * 3 + ["control"]})
@@ -31,7 +31,7 @@ def mapped(model="m", mode="consensus", agreement=(0.9, 0.5, 0.9, 0.9)):
     cells, verdicts = [], []
     for concept, labelling, verdict, values in MAPPED:
         own = keys(model, concept, labelling, mode)
-        told = {"verdict": verdict, "first_half_share": 0.25, "sentence": "Made up.", "confidence": 0.5, "layers": ""}
+        told = {"verdict": verdict, "first_half_share": 0.25, "sentence": "Made up.", "confidence": 0.5, "places": ""}
         verdicts.append(own | told)
         for layer, value in enumerate(values or []):
             agreed = None if mode == "paper" else agreement[layer]
@@ -147,6 +147,24 @@ def test_each_model_has_a_panel_and_a_model_without_a_map_is_refused():
         map_charts.knowledge_map_chart(*mapped(), models=["x"])
     with pytest.raises(InputError, match="mode 'paper'"):
         map_charts.knowledge_map_chart(*mapped(), mode="paper")
+
+
+def test_a_concept_as_a_whole_has_a_row_only_if_it_has_several_labellings():
+    cells, verdicts = mapped()
+    whole = [part.with_columns(labelling=pl.lit("")).unique(maintain_order=True) for part in (cells, verdicts)]
+    second = verdicts.filter(concept="drugs").with_columns(labelling=pl.lit("mechanism"))
+    chart = map_charts.knowledge_map_chart(
+        pl.concat([cells, whole[0]]), pl.concat([verdicts, whole[1], second]), None, None, ROLES
+    )
+    order = next(encoding["y"]["scale"]["domain"] for _, encoding, _ in layers_of(chart))
+    assert order == [
+        "age · sex",
+        "diseases · category",
+        "drugs",
+        "drugs · mechanism",
+        "drugs · specialty",
+        "control: animals · class",
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 8, 40, 41, 62, 80, 83])
@@ -329,7 +347,7 @@ def test_validity_names_the_consensus_beside_the_raw_lesion():
     told = {row["row"]: row for row in rows_of(single)}
     consensus = told["the consensus map"]
     assert (consensus["hit"], consensus["relations"]) == (0.75, 4)
-    assert (consensus["hit_low"], consensus["hit_high"]) == pytest.approx(wilson(3, 4))
+    assert (consensus["hit_low"], consensus["hit_high"]) == pytest.approx(share_interval(3, 4))
     chances = [
         part["encoding"]["x"]["datum"]
         for panel in (single, block)

@@ -8,7 +8,7 @@ from effect_rows import concept, series, tabled
 from analyses.effects import Draws
 from analyses.patch_profiles import LEAST_DIFFERENCE
 from analyses.patch_profiles import patch_profiles as patch_series
-from analyses.resampling import Sampled, estimate
+from analyses.resampling import Sampled, calibrated_pairs, estimate
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
@@ -92,16 +92,27 @@ def test_restored_is_a_ratio_of_sums_with_terms_redrawn_on_both_sides(measured, 
     draws = [dict(zip(TERMS, one, strict=True)) for one in counts.T]
     resampled = np.array([[ratio(measured, layer, times) for layer in range(LAYERS)] for times in draws])
     values = np.array([ratio(measured, layer) for layer in range(LAYERS)])
+    by_layer = [list(pairs_of(measured, layer)) for layer in range(LAYERS)]
+    first, second = (np.array([TERMS.index(pair[side]) for pair in by_layer[0]]) for side in (0, 1))
+    parts, whole = np.array([[pair[2] for pair in pairs] for pairs in by_layer]), [pair[3] for pair in by_layer[0]]
+
+    def scaled(value, drawn, part):
+        influence = (part - value * np.array(whole)) / sum(whole)
+        drawn = calibrated_pairs(np.array([value]), drawn[None], influence[None], first, second)[0]
+        return estimate(Sampled(value, drawn, terms=len(TERMS)))
+
     assert [row["layer"] for row in found] == list(range(LAYERS))
     for row in found:
-        expected = estimate(Sampled(values[row["layer"]], resampled[:, row["layer"]]))
+        layer = row["layer"]
+        expected = scaled(values[layer], resampled[:, layer], parts[layer])
         for column in ("value", "low", "high", "null_p"):
             assert row[column] == pytest.approx(getattr(expected, column)), column
         assert row["n"] == len(TERMS)
     steps = series(profiles, "resid_restored_step")
     below = np.column_stack([np.zeros(100), resampled])
     for row, step in zip(steps, np.diff(values, prepend=0.0), strict=True):
-        expected = estimate(Sampled(step, np.diff(below, axis=1)[:, row["layer"]]))
+        layer = row["layer"]
+        expected = scaled(step, np.diff(below, axis=1)[:, layer], np.diff(parts, axis=0, prepend=0.0)[layer])
         for column in ("value", "low", "high"):
             assert row[column] == pytest.approx(getattr(expected, column)), column
 

@@ -92,7 +92,7 @@ def test_a_profile_adds_up_modules_and_averages_over_prompts_then_terms(
     found = series(profiles, metric + ending)
     assert len(found) == LAYERS
     for row in found:
-        expected = estimate(Sampled(values[row["layer"]].mean(), resampled[:, row["layer"]]))
+        expected = estimate(Sampled(values[row["layer"]].mean(), resampled[:, row["layer"]], terms=row["n"]))
         for name in ("value", "low", "high", "null_p"):
             assert row[name] == pytest.approx(getattr(expected, name)), name
         assert row["n"] == len(TERMS)

@@ -111,3 +111,13 @@ def test_a_draw_of_one_label_alone_has_silhouette_zero():
     counts = (LABELS == "b").astype(np.float32)[:, None] * [1.0, 2.0]
     draws = silhouettes.group_draws(GROUPS, counts)
     assert silhouettes.drawn_silhouettes(geometry.cosine_distances(VECTORS), draws).tolist() == [0.0, 0.0]
+
+
+def test_each_term_is_left_out_in_turn():
+    distances = geometry.cosine_distances(VECTORS)
+    found = silhouettes.drawn_silhouettes(distances, silhouettes.left_out_groups(GROUPS))
+    expected = [
+        silhouette_score(np.delete(VECTORS, i, axis=0), np.delete(LABELS, i), metric="cosine")
+        for i in range(len(LABELS))
+    ]
+    assert np.allclose(found, expected, atol=1e-6)

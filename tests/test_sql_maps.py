@@ -43,7 +43,7 @@ def test_localisations_stand_beside_the_planted_layers(root: Path) -> None:
     found = {(row["model"], row["labelling"]): row for row in named(root, "localisations")}
     assert len(found) == 2 * 3
     specialty = found["planted", "specialty"]
-    assert (specialty["verdict"], specialty["layers"], specialty["planted_layers"]) == ("localised", "2", [2])
+    assert (specialty["verdict"], specialty["places"], specialty["planted_layers"]) == ("localised", "2", [2])
     assert found["0042", "specialty"]["verdict"] == "not localised"
     assert found["0042", "specialty"]["planted_layers"] is None
     assert {row["first_half_share"] for row in found.values()} == {0.25}

@@ -32,15 +32,9 @@ def circle(count):
     return straight(np.stack([np.cos(angles), np.sin(angles)], axis=1))
 
 
-def test_sides_are_the_thirds_of_the_way():
-    assert {count: "".join(map(str, stages.sides(count))) for count in range(3, 9)} == {
-        3: "012",
-        4: "0112",
-        5: "00122",
-        6: "001122",
-        7: "0011122",
-        8: "00011222",
-    }
+def test_the_first_stage_is_early_the_last_late_and_all_between_middle():
+    assert stages.sides(3).tolist() == [0, 1, 2]
+    assert stages.sides(6).tolist() == [0, 1, 1, 1, 1, 2]
     with pytest.raises(InputError):
         stages.sides(2)
 
@@ -80,7 +74,8 @@ def test_order_and_ring_are_rank_correlations_with_the_stages_apart():
 
 def test_circularity_is_below_zero_on_a_line_and_above_on_a_ring():
     assert stages.circularity(line(4)) == pytest.approx(((2 + 1) / 2 - 3) / (10 / 6))
-    assert stages.circularity(circle(7)) > 0.1
+    assert all(stages.circularity(circle(count)) > 0.15 for count in range(4, 9))
+    assert all(stages.circularity(line(count)) < -0.5 for count in range(3, 9))
     assert stages.circularity(np.zeros((4, 4))) == 0
 
 
@@ -136,12 +131,12 @@ def test_clouds_are_as_wide_as_the_points():
 def test_a_cloud_has_loops_as_rarely_as_its_null_says():
     rng = np.random.default_rng(5)
     p = []
-    for _ in range(200):
+    for _ in range(100):
         points = straight(rng.normal(size=(7, 3)) * [2, 1, 0.5])
         drawn = stages.cloud_distances(points, rng.normal(size=(99, 7, 7)))
         found = stages.longest_loops(np.concatenate([points[None], drawn]))
         p.append((found >= found[0]).mean())
-    assert np.mean(np.array(p) <= 0.05) < 0.1
+    assert np.mean(np.array(p) <= 0.05) < 0.12
 
 
 def test_diseases_that_worsen_alike_share_a_direction():
@@ -211,17 +206,17 @@ def test_stages_on_a_circle_bend_back_to_their_beginning():
     assert common["stage_circularity"]["value"] > 0.05
     for name in ("stage_circularity", "stage_ring", "stage_loop"):
         assert common[name]["null_p"] < 0.05
-    assert common["stage_ring"]["value"] > 0.9
+    assert common["stage_ring"]["value"] > 0.8
     assert common["stage_nearest_early"]["value"] > common["stage_nearest_early"]["null_mean"]
     assert rows.filter(measure="circularity")["low"].min() > 0
 
 
 def test_stages_that_mean_nothing_are_found_as_rarely_as_the_null_says():
     found = []
-    for seed in range(12):
+    for seed in range(6):
         own = np.random.default_rng(seed).normal(size=(5, WIDTH)) / 5
         layers, made = concept(lambda stage, own=own: own[stage], diseases=8, noise=0.3, seed=seed)
-        rows = pl.DataFrame(stage_circles(layers, *made, resamples=10, permutations=60).table)
+        rows = pl.DataFrame(stage_circles(layers, *made, resamples=5, permutations=60).table)
         found.append(rows.filter(pl.col("template_kind") == "neutral"))
     shares = pl.concat(found).group_by("measure").agg((pl.col("null_p") <= 0.05).mean())
     assert max(shares["null_p"]) < 0.1

@@ -50,7 +50,7 @@ def circles(layers: int) -> Iterator[Row]:
                     "variant": "",
                     "layer": layer,
                     "value": 0.6 if circular else place / 10 - 0.3,
-                    "low": -1.0,
+                    "low": 0.2 if circular else -1.0,
                     "high": 1.0,
                     "null_mean": 0.05 * place,
                     "null_high": 0.5,

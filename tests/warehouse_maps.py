@@ -58,7 +58,7 @@ def _localisation(keys: Row, marked: list[int]) -> Row:
         **keys,
         "verdict": "localised" if marked else "not localised",
         "confidence": SURE if marked else HINT,
-        "layers": ", ".join(map(str, marked)),
+        "places": ", ".join(map(str, marked)),
         "first_half_share": 0.25,
         "first_half_low": 0.125,
         "first_half_high": 0.375,

@@ -17,12 +17,13 @@ from analyses.claims.claim import (
     Evidence,
     Measured,
     Missing,
+    as_float,
     at_least,
     counted,
     place,
     widening,
-    wilson,
 )
+from analyses.resampling import share_interval
 from analyses.rows import listed
 
 _NEUTRAL = {"concept": "age", "template_kind": "neutral", "position": "last", "variant": ""}
@@ -41,7 +42,7 @@ def bends(evidence: Evidence) -> Measured | Missing:
         return Missing("No line was fitted to ages: run the model on the concept age.")
     readable = both.filter(pl.col("value") >= _READABLE)
     if readable.is_empty():
-        best = both["value"].max()
+        best = as_float(both["value"].max())
         return Missing(
             f"At no layer can age be read by a straight line even inside the fitted range (best R² {best:.2f}), so "
             "nothing can be said of its course outside."
@@ -55,18 +56,19 @@ def bends(evidence: Evidence) -> Measured | Missing:
         float(left[1]),
         basis=f"median over {counted(len(readable), 'layer')} of {len(both)} in which age can be read inside the "
         f"fitted range (R² from {_READABLE:g} on); neutral prompts",
-        said=f"A straight line through ages 20 to 60 explains {readable['value'].median():.0%} of the spread inside "
-        f"that range and leaves {left[0]:.0%} of it unexplained outside ({left[2]:.0%} to {left[1]:.0%}).{before}",
+        said="A straight line through ages 20 to 60 explains "
+        f"{as_float(readable['value'].median()):.0%} of the spread inside that range and leaves {left[0]:.0%} of it "
+        f"unexplained outside ({left[2]:.0%} to {left[1]:.0%}).{before}",
     )
 
 
 def jumps_at_18(evidence: Evidence) -> Measured | Missing:
-    """The step from 17 to 18 over what its neighbours lead to expect, at the layer where it is largest."""
+    """The step from 17 to 18 over what its neighbours lead to expect, at the layer where it is most surprising."""
     steps = evidence.of_model("jumps", **_NEUTRAL).filter(pl.col("layer") >= 0, pl.col("null_mean") > 0)
     here = steps.filter(pl.col("number") == _COMING_OF_AGE).with_columns(ratio=pl.col("size") / pl.col("null_mean"))
     if here.is_empty():
         return Missing("No step from 17 to 18 was measured: run the model on the concept age.")
-    best = here.sort("ratio", "layer", descending=[True, False]).row(0, named=True)
+    best = here.sort("null_p", "ratio", "layer", descending=[False, True, False]).row(0, named=True)
     wider = widening(len(here)) * _TWO_SIDED / _ONE_SIDED
     scatter = math.exp(wider * math.log(max(best["null_high"] / best["null_mean"], 1.0)))
     split = (
@@ -79,12 +81,12 @@ def jumps_at_18(evidence: Evidence) -> Measured | Missing:
         best["ratio"],
         best["ratio"] / scatter,
         best["ratio"] * scatter,
-        basis=f"best of {counted(len(here), 'layer')}, interval and p widened for the choice; the scatter is that of "
-        "neighbouring steps; neutral prompts",
+        basis=f"most surprising of {counted(len(here), 'layer')}, interval and p widened for the choice; the "
+        "scatter is that of neighbouring steps; neutral prompts",
         said=f"At {place(best['layer'])} the step from 17 to 18 is {best['ratio']:.2f} times what its neighbours lead "
         f"to expect; {split}. Ages that stand out at some layer: {_ages(others)}.",
         null_mean=1.0,
-        null_p=min(1.0, float(here["null_p"].min()) * len(here)),  # type: ignore[arg-type]
+        null_p=min(1.0, as_float(here["null_p"].min()) * len(here)),
     )
 
 
@@ -96,11 +98,11 @@ def jumps_follow_spelling(evidence: Evidence) -> Measured | Missing:
         return Missing("No steps between ages were measured: run the model on the concept age.")
     written = seams.with_columns(seam=pl.col("token_split") | pl.col("decade"))
     jumping = written.filter("jumps")
-    chance = float(written["seam"].mean())  # type: ignore[arg-type]
+    chance = as_float(written["seam"].mean())
     if jumping.is_empty():
         return Missing(f"None of {len(seams)} steps between ages stands out at any layer: there is no jump to explain.")
     hits = int(jumping["seam"].sum())
-    low, high = wilson(hits, len(jumping))
+    low, high = share_interval(hits, len(jumping))
     return Measured(
         hits / len(jumping),
         low,
@@ -121,9 +123,9 @@ def differs_by_sex(evidence: Evidence) -> Measured | Missing:
         return Missing("The ages of men and women were not compared: run the model on the concept age.")
     middle = apart.select("value", "low", "high", "null_mean").median().row(0, named=True)
     # Twice the median of p-values is one, however they hang together (Rüschendorf 1982).
-    p = min(1.0, 2.0 * float(apart["null_p"].median())) if apart["null_p"].null_count() < len(apart) else None  # type: ignore[arg-type]
+    p = min(1.0, 2.0 * as_float(apart["null_p"].median())) if apart["null_p"].null_count() < len(apart) else None
     shape = (
-        f" A line fitted on one sex reads the other's age with R² {across['value'].median():.2f}."
+        f" A line fitted on one sex reads the other's age with R² {as_float(across['value'].median()):.2f}."
         if len(across)
         else ""
     )

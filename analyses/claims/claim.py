@@ -140,14 +140,6 @@ class Claim:
         return SUPPORTED if found.low > self.threshold and surprising else UNDECIDED
 
 
-def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """The 95% interval of a share (E. B. Wilson, Journal of the American Statistical Association 22, 1927)."""
-    share, width = hits / trials, _Z**2 / trials
-    middle = (share + width / 2) / (1 + width)
-    reach = _Z * math.sqrt(share * (1 - share) / trials + width / (4 * trials)) / (1 + width)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
 def at_least(hits: int, chances: Sequence[float]) -> float:
     """The probability of at least so many hits in independent trials with these chances (Poisson binomial)."""
     distribution = np.ones(1)
@@ -202,6 +194,17 @@ def best_layer(rows: pl.DataFrame) -> Best:
     return Best(
         row["layer"], value, low, high, f"best of {counted(len(rows), 'layer')}, interval widened for the choice"
     )
+
+
+def as_float(value: object) -> float:
+    """A number that Polars took from a column of numbers; it can't tell its kind."""
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def two(value: float) -> str:
+    """A number with two places, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def counted(number: int, thing: str) -> str:

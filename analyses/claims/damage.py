@@ -16,9 +16,11 @@ from analyses.claims.claim import (
     Evidence,
     Measured,
     Missing,
+    as_float,
     counted,
     mean_of_independent,
     place,
+    two,
     widening,
 )
 
@@ -82,7 +84,7 @@ def lesions_hurt(evidence: Evidence) -> Measured | Missing:
     mean, low, high = drops[evidence.model]
     nats = evidence.profiles(_LOG_PROBABILITY).filter(~pl.col("concept").is_in(controls))["value"].mean()
     said = f"A lesioned layer costs {evidence.model} {mean:.0%} of its right medical answers ({low:.0%} to {high:.0%})"
-    said += f" and {nats:.2f} nats" if nats is not None else ""
+    said += f" and {as_float(nats):.2f} nats" if nats is not None else ""
     sides = [sorted(fragile), sorted(drops.keys() - fragile)]
     if not all(sides):
         lacking = "Gemma-3 model" if not fragile else "model of another family"
@@ -122,6 +124,11 @@ def effects_follow_length(evidence: Evidence) -> Measured | Missing:
         rows.group_by("concept", "labelling").agg(pl.col("value", "low", "high").mean()).sort("concept", "labelling")
     )
     mean, low, high = mean_of_independent(means, "value", "low", "high")
+    follows = (
+        "What a lesion costs an answer doesn't follow its term's number of tokens"
+        if low <= 0 <= high
+        else f"The more tokens a term has, the {'more' if mean > 0 else 'less'} a lesion costs its answer"
+    )
     most = means.row(int(means["value"].abs().arg_max() or 0), named=True)
     return Measured(
         mean,
@@ -129,9 +136,8 @@ def effects_follow_length(evidence: Evidence) -> Measured | Missing:
         high,
         basis=f"Spearman's correlation over terms, mean over layers, of {counted(len(means), 'labelling')} of medical "
         f"concepts under the {effect.split('_')[0]} lesion",
-        said=f"The more tokens a term has, the {'more' if mean >= 0 else 'less'} a lesion costs its answer: a rank "
-        f"correlation of {mean:.2f} ({low:.2f} to {high:.2f}), furthest from 0 for {most['concept']} · "
-        f"{most['labelling']} ({most['value']:.2f}).",
+        said=f"{follows}: a rank correlation of {two(mean)} ({two(low)} to {two(high)}), furthest from 0 for "
+        f"{most['concept']} · {most['labelling']} ({two(most['value'])}).",
     )
 
 

@@ -20,8 +20,9 @@ from analyses.claims.claim import (
     counted,
     difference,
     place,
-    wilson,
+    two,
 )
+from analyses.resampling import share_interval
 
 _SILHOUETTE, _LINEARITY = "silhouette_cosine", "r2_ridge"
 _OVER_SPELLING = "_over_spelling"
@@ -52,8 +53,9 @@ def specialty_over_mechanism(evidence: Evidence, *, kind: str, ending: str = "")
         high,
         basis=f"{counted(best['n'], 'drug')}, last token of {kind} prompts, cosine distance, over permuted labels; "
         "the layer is where the sum of both is largest, which says nothing of their difference",
-        said=f"At {place(best['layer'])} drugs have a silhouette over chance{beyond} of {mine['over']:.2f} by "
-        f"specialty and {other['over']:.2f} by mechanism: a difference of {estimate:.2f} ({low:.2f} to {high:.2f}).",
+        said=f"At {place(best['layer'])} drugs have a silhouette over chance{beyond} of {two(mine['over'])} by "
+        f"specialty and {two(other['over'])} by mechanism: a difference of {two(estimate)} "
+        f"({two(low)} to {two(high)}).",
     )
 
 
@@ -80,13 +82,14 @@ def beyond_rivals(evidence: Evidence, labelling: str) -> Measured | Missing:
         best.high,
         basis=f"{counted(int(rows['n'][0]), 'drug')}, last token of asking prompts; {best.choice}",
         said=f"At {place(best.layer)} the silhouette of drugs by {labelling} exceeds the best of its rivals by "
-        f"{best.value:.2f} ({_span(best.low, best.high)}){alone}.",
+        f"{two(best.value)} ({_span(best.low, best.high)}){alone}.",
     )
 
 
 def beyond_everywhere(evidence: Evidence, ending: str) -> Measured | Missing:
     """The share of medical labellings that show beyond a rival at their best layer."""
-    shown, hidden = [], []
+    shown: list[str] = []
+    hidden: list[str] = []
     for metric in (_SILHOUETTE, _LINEARITY):
         rows = evidence.profiles(metric + ending).filter(
             pl.col("layer") >= 0, ~pl.col("concept").is_in(sorted(evidence.controls))
@@ -99,7 +102,7 @@ def beyond_everywhere(evidence: Evidence, ending: str) -> Measured | Missing:
     against = _ENDINGS[ending]
     if not trials:
         return Missing(f"No profile of a medical concept was held against {against}: measure the rivals of profiles.")
-    low, high = wilson(len(shown), trials)
+    low, high = share_interval(len(shown), trials)
     without = f" Not: {', '.join(sorted(hidden))}." if hidden else ""
     return Measured(
         len(shown) / trials,
@@ -107,8 +110,8 @@ def beyond_everywhere(evidence: Evidence, ending: str) -> Measured | Missing:
         high,
         basis=f"{counted(trials, 'labelling')} of medical concepts, silhouette or R²; intervals widened for the choice "
         "of the best layer",
-        said=f"{len(shown)} of {counted(trials, 'labelling')} of medical concepts show beyond {against} at their best "
-        f"layer.{without}",
+        said=f"Beyond {against} {len(shown)} of {counted(trials, 'labelling')} of medical concepts can be seen at the "
+        f"best layer.{without}",
     )
 
 
@@ -120,7 +123,7 @@ def _over_chance(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return "no interval" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    return "no interval" if low is None or high is None else f"{two(low)} to {two(high)}"
 
 
 def _compared(name: str, title: str, claimed_by: str, measure: Callable[[Evidence], Measured | Missing]) -> Claim:

@@ -19,10 +19,9 @@ from analyses.claims.claim import (
     counted,
     mean_of_independent,
     named_rows,
-    wilson,
 )
 from analyses.relations import overlap
-from analyses.resampling import generator
+from analyses.resampling import generator, share_interval
 
 _MARKED = 0.5
 _REPEATS = 2000
@@ -74,7 +73,7 @@ def localised(evidence: Evidence) -> Measured | Missing:
     said = [f"{len(found)} of {counted(len(told), 'labelling')} of medical concepts sit in some layers"]
     said[0] += f": {places}." if places else "."
     said += [f"Not localised: {named_rows(spread)}."] if len(spread) else []
-    low, high = wilson(len(found), len(told))
+    low, high = share_interval(len(found), len(told))
     basis = f"{counted(len(told), 'labelling')} that the model knows and that were lesioned or patched"
     return Measured(len(found) / len(told), low, high, basis, " ".join(said + rest))
 
@@ -99,7 +98,7 @@ def techniques_agree(evidence: Evidence) -> Measured | Missing:
         (min(layers - 1, layer + tolerance) - max(0, layer - tolerance) + 1) / layers
         for layer in both["layer"].to_list()
     ]
-    low, high = wilson(hits, len(both))
+    low, high = share_interval(hits, len(both))
     disagreeing = both.filter(apart > tolerance)
     but = f" They differ on {named_rows(disagreeing)}." if len(disagreeing) else ""
     near = "the same layer" if tolerance == 0 else f"layers at most {tolerance} apart"
@@ -183,7 +182,7 @@ def raw_lesion_names_the_first_layer(evidence: Evidence) -> Measured | Missing:
     if raw.is_empty() or layers is None:
         return Missing("No identity lesion was run on prompts that ask: run the model with lesions.")
     hits = int((raw["layer"] == 0).sum())
-    low, high = wilson(hits, len(raw))
+    low, high = share_interval(hits, len(raw))
     beside = (
         f" Against the controls the resample lesion does so for {int((contrast['layer'] == 0).sum())} of "
         f"{len(contrast)}."
@@ -222,7 +221,7 @@ def _jackknife(
     if len(names) - len(controls) < 3:
         return None, None
     left = [name for name in names if name not in controls or len(controls) > 1]
-    values = [_kinship([one for one in names if one != out], controls - {out}, cosine) for out in left]
+    values = np.array([_kinship([one for one in names if one != out], controls - {out}, cosine) for out in left])
     spread = np.sqrt((len(values) - 1) / len(values) * ((values - np.mean(values)) ** 2).sum())
     estimate = _kinship(names, controls, cosine)
     return float(estimate - 1.96 * spread), float(estimate + 1.96 * spread)

@@ -51,7 +51,7 @@ def projections(
         yield from land(warehouse.store, "projections", fill)
 
 
-PROFILED = ("profiles", "profile_draws", "rivals")
+PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
 
 
 @dg.multi_asset(

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from dagster_project import fingerprints
+from dagster_project.defs.analyses import PROFILED
 from dagster_project.defs.extraction import TABLES as EXTRACTED
+from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.gathering import fingerprints_of, gather, partitions_of
 from dagster_project.landing import RETRIES, failing_clearly, upstream
 from dagster_project.pictures import draw, is_current, picture_metadata
 from dagster_project.progress import Progress
@@ -21,7 +23,6 @@ from warehouse.catalog import build_catalog
 from warehouse.errors import InputError
 from warehouse.store import Store
 from warehouse.tables import STAGES, TABLES
-from warehouse.twins import is_twin
 
 if TYPE_CHECKING:
     import altair as alt
@@ -41,7 +42,9 @@ def profile_map(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
     """Draw the map if any profile changed."""
     with failing_clearly():
         started, store = time.monotonic(), warehouse.store
-        inputs = _fingerprints(store, "profiles", "plants", "concepts")
+        inputs: dict[str, str] = {}
+        for name in ("profiles", "plants", "concepts"):
+            inputs |= fingerprints_of(store, name, partitions_of(store, name))
         expected = fingerprints.chart(inputs)
         stem = warehouse.charts / PROFILE_MAP
         stale = not is_current(stem, expected)
@@ -87,7 +90,7 @@ def umap_pictures(
     description="catalog.duckdb: every table as a view with comments, and the views and macros of sql/views.",
     group_name="atlas",
     kinds={"duckdb", "sql"},
-    deps=[*(entry.name for entry in STAGES["library"]), *EXTRACTED, "projections", "profiles"],
+    deps=[*(entry.name for entry in STAGES["library"]), *EXTRACTED, "projections", *PROFILED, *MAPPED, "findings"],
     retry_policy=RETRIES,
 )
 def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
@@ -106,27 +109,19 @@ def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
         )
 
 
-def _fingerprints(store: Store, *names: str) -> dict[str, str]:
-    """The fingerprint of every partition of some tables, by table and keys, those of untrained twins left out."""
-    return {
-        "/".join([name, *keys.values()]): upstream(store, name, **keys)
-        for name in names
-        for keys in store.partitions(name)
-        if not is_twin(keys.get("model", ""))
-    }
-
-
 def _profile_map(store: Store) -> "alt.TopLevelMixin":
     from analyses.charts import knowledge_profile_map
 
-    profiles = _gathered(store, "profiles")
-    if profiles is None:
+    profiles, plants, concepts = (
+        gather(store, name, partitions_of(store, name)) for name in ("profiles", "plants", "concepts")
+    )
+    if not profiles.num_rows:
         raise InputError("There are no profiles to draw: run a model first (`vesalius run --model reference`).")
     kinds = set(profiles["template_kind"].to_pylist())
     return knowledge_profile_map(
         profiles,
-        _gathered(store, "plants"),
-        _gathered(store, "concepts"),
+        plants,
+        concepts,
         template_kind="asking" if "asking" in kinds else "neutral",
     )
 
@@ -146,16 +141,3 @@ def _small_multiples(store: Store, model: str, concept: str, labelling: str) -> 
     drawn = store.read("projections", model=model, concept=concept)
     main = drawn.filter(pc.equal(drawn["variant"], ""))
     return umap_multiples(main, store.read("labels", concept=concept), labelling)
-
-
-def _gathered(store: Store, name: str) -> pa.Table | None:
-    """All partitions of a table but those of untrained twins, with their keys as columns; None if there are none."""
-    parts = []
-    for keys in store.partitions(name):
-        if is_twin(keys.get("model", "")):
-            continue
-        part = store.read(name, columns=None, **keys)
-        for key, value in keys.items():
-            part = part.append_column(key, pa.repeat(pa.scalar(value), len(part)))
-        parts.append(part)
-    return pa.concat_tables(parts) if parts else None

@@ -16,12 +16,14 @@ JOBS: list[Any] = [
     dg.define_asset_job(
         MEASURE,
         selection=dg.AssetSelection.groups("extraction", "analyses", "maps")
-        | dg.AssetSelection.assets("umap_pictures"),
+        | dg.AssetSelection.assets("umap_pictures", "findings_chart", "stability_chart"),
         description="Run one model over the library, measure its activations, draw its pictures.",
     ),
     dg.define_asset_job(
         ATLAS,
-        selection=dg.AssetSelection.assets("profile_map", "catalog"),
+        selection=dg.AssetSelection.assets(
+            "profile_map", "knowledge_map_chart", "paper_map_chart", "validity_chart", "published_chart", "catalog"
+        ),
         description="Draw the map of all models, build the catalog, and check what has landed.",
     ),
 ]

@@ -1,6 +1,7 @@
-"""The knowledge map of each model: marks, regions, cells and verdicts of every concept, and how they hold.
+"""What is concluded of each model: the maps of every concept, how they hold, and the findings.
 
-How a map is drawn is in `analyses`; what it is drawn from is gathered here from the warehouse alone.
+How a map is drawn, and a claim put to the test, is in `analyses`; what that is done with is gathered here from the
+warehouse alone.
 """
 
 import dagster as dg
@@ -9,12 +10,14 @@ import pyarrow as pa
 from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.gathering import fingerprints_of, gather, partitions_of
 from dagster_project.landing import (
     RETRIES,
     Landing,
     Reports,
     contract_check,
     failing_clearly,
+    land,
     land_together,
     refill,
     upstream,
@@ -68,6 +71,37 @@ def mapped(
 
     with failing_clearly():
         yield from land_together(warehouse.store, TABLES, fill)
+
+
+@dg.asset(
+    description=table("findings").doc,
+    group_name="maps",
+    kinds={"numpy", "parquet"},
+    deps=[*TABLES, "profiles", "rivals", "jumps", "stage_circles", "models", "concepts"],
+    partitions_def=MODELS,
+    check_specs=[contract_check("findings")],
+    retry_policy=RETRIES,
+)
+def findings(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Reports:
+    """Put every claim to the test, if anything that claims read has changed."""
+    store, model = warehouse.store, context.partition_key
+
+    def fill(landing: Landing) -> None:
+        from analyses.findings import READ_OF_ALL, READ_OF_MODEL
+        from analyses.findings import findings as judge
+
+        read = {name: partitions_of(store, name) for name in READ_OF_ALL}
+        read |= {name: partitions_of(store, name, model) for name in READ_OF_MODEL}
+        inputs: dict[str, str] = {}
+        for name, partitions in read.items():
+            inputs |= fingerprints_of(store, name, partitions)
+        expected = fingerprints.findings(inputs)
+        if not landing.is_current(expected, model=model):
+            tables = {name: gather(store, name, partitions) for name, partitions in read.items()}
+            landing.wrote(store.write("findings", judge(model, tables), fingerprint=expected, model=model))
+
+    with failing_clearly():
+        yield from land(store, "findings", fill)
 
 
 def map_fingerprint(warehouse: Warehouse, name: str, model: str, concept: str) -> str:

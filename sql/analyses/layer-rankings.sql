@@ -1,5 +1,5 @@
--- Which layers rank first for a concept? Each layer's rank in the profile of each contrast that the consensus map reads,
--- and over all of them.
+-- Which layers rank first for a concept? Each layer's rank in the profile of each contrast that the consensus map
+-- reads, and over all of them.
 --
 -- Grain: one row a model, concept, labelling and layer
 -- Parameters:

@@ -35,6 +35,7 @@ planted AS (
         model,
         list(DISTINCT layer ORDER BY layer) AS planted_layers
     FROM plants
+    WHERE kind <> 'spread'
     GROUP BY model
 )
 

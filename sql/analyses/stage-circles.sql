@@ -19,15 +19,15 @@
 --   in_order_p: How often exchanged stages are as much in order.
 --   on_ring: The same with the stages apart counted on a ring.
 --   on_ring_p: How often exchanged stages are as much on a ring.
---   circularity: How much nearer late stages are to early than to middle ones, in mean distances; below 0 on a line.
+--   circularity: How much nearer the last stage is to the first than to the middle ones; below 0 on a line.
 --   circularity_low: Lower end of its 95% interval.
 --   circularity_high: Upper end of its 95% interval.
 --   circularity_p: How often exchanged stages are as circular.
---   nearest_early: Share of late terms whose nearest other stage is early rather than middle: the paper's measure.
+--   nearest_early: Share of the last stage's terms nearest to the first rather than a middle one: the paper's measure.
 --   nearest_early_by_chance: The share with exchanged stages.
 --   longest_loop: How long the most persistent loop lasts, over the largest distance; null with 3 or over 10 stages.
 --   longest_loop_p: How often a normal cloud of the same spread has such a loop.
---   is_circular: Whether late stages are nearer to early ones, more than when exchanged, corrected over all layers.
+--   is_circular: Whether the last stage is nearer to the first than to the middle ones, however stages are worded.
 SELECT
     model,
     concept,
@@ -48,7 +48,7 @@ SELECT
     max(null_mean) FILTER (WHERE measure = 'nearest_early') AS nearest_early_by_chance,
     max(value) FILTER (WHERE measure = 'loop') AS longest_loop,
     max(null_p) FILTER (WHERE measure = 'loop') AS longest_loop_p,
-    bool_or(value > 0 AND q <= 0.05) FILTER (WHERE measure = 'circularity') AS is_circular
+    bool_or(low > 0) FILTER (WHERE measure = 'circularity') AS is_circular
 FROM stage_circles
 WHERE
     template_kind = $template_kind

@@ -1,0 +1,101 @@
+"""A small part of `vesalius validate`, on models trained on the spot: the whole way from weights to the page."""
+
+import json
+
+import polars as pl
+import pytest
+
+from analyses.contrasts import CANDIDATES, best_contrasts, contrasts
+from analyses.validity import VALIDATION_FILE, kept_validation
+from dagster_project.validating import Places, cases, judge, keep_results, run_validation
+from extract.zoo import EMPTY_KINDS, PLANT_KINDS, small_zoo, zoo
+from warehouse.errors import InputError
+from warehouse.tables import table
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    return Places(tmp_path_factory.mktemp("validation"))
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(places, told):
+    return run_validation(places, small_zoo(), jobs=2, keep=False, told=told.append)
+
+
+@pytest.fixture(scope="module")
+def judged(places, page):
+    slugs = sorted(model.slug for model in small_zoo())
+    rows, _ = judge(cases(places, slugs))
+    return pl.DataFrame(rows)
+
+
+def test_a_small_zoo_is_trained_measured_and_judged(page, told):
+    count = len(small_zoo())
+    assert sum(" trained: " in line for line in told) >= count
+    assert sum(" measured: " in line for line in told) == count
+    assert any("`resample_accuracy_drop_over_controls`" in line for line in page)
+
+
+def test_the_planted_layer_is_found_by_the_contrast_and_not_by_the_raw_lesion(judged):
+    planted = judged.filter(kind="one layer")
+    assert planted.filter(metric="resample_accuracy_drop_over_controls")["hit"].to_list() == [1.0]
+    assert planted.filter(metric="identity_log_probability_drop")["best_layer"].to_list() == [0]
+    assert set(judged.filter(technique="patches")["position"]) == {"last", "term"}
+
+
+def test_a_model_that_was_never_trained_is_localised_nowhere(judged):
+    untrained = judged.filter(kind="untrained", technique="consensus")
+    assert len(untrained) == 3
+    assert untrained["localised"].sum() == 0
+    assert untrained["planted"].to_list() == ["", "", ""]
+
+
+def test_a_second_run_trains_and_measures_nothing(places, page):
+    files = sorted(places.folder.rglob("*.parquet")) + sorted(places.folder.rglob("*.safetensors"))
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert run_validation(places, small_zoo(), jobs=2, keep=False, told=lambda line: None) == page
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_a_model_that_was_not_measured_is_named(tmp_path, places, page):
+    other = Places(tmp_path)
+    other.folder.joinpath("models").symlink_to(places.models)
+    with pytest.raises(InputError, match=r"was not measured.*vesalius validate"):
+        cases(other, [small_zoo()[0].slug])
+
+
+def test_results_are_kept_with_the_commit_that_made_them(tmp_path, places, page):
+    slugs = sorted(model.slug for model in small_zoo())
+    rows, _ = judge(cases(places, slugs))
+    keep_results(rows, slugs, [], tmp_path / "validation.csv")
+    assert kept_validation(tmp_path / "validation.csv").equals(rows)
+    made = json.loads((tmp_path / "validation.json").read_text())
+    assert made["models"] == len(slugs)
+    assert {"commit", "date", "settings", "kept_out"} <= made.keys()
+
+
+def test_the_results_that_come_with_the_project_are_those_of_a_whole_zoo():
+    kept, made = pl.DataFrame(kept_validation()), json.loads(VALIDATION_FILE.with_suffix(".json").read_text())
+    planted = [model for model in zoo() if model.kind not in EMPTY_KINDS]
+    assert len(planted) >= 48
+    assert set(kept["kind"]) == {*PLANT_KINDS, *EMPTY_KINDS}
+    assert kept["model"].n_unique() + len(made["kept_out"]) == len(zoo())
+    assert kept.filter(~pl.col("kind").is_in(EMPTY_KINDS))["model"].n_unique() >= 48
+    assert set(kept.columns) == {column.name for column in table("validation").columns}
+    validated = contrasts()
+    assert {(each.technique, each.metric, each.position) for each in validated} == set(CANDIDATES)
+    assert {each.technique for each in best_contrasts(validated)} == {each[0] for each in CANDIDATES}
+
+
+def test_models_are_measured_into_a_warehouse_of_their_own(places, page):
+    models = {path.parent.name for path in places.folder.glob("warehouse/profiles/*/concept=drugs")}
+    assert models == {f"model={model.slug}" for model in small_zoo()}
+    assert not list(places.folder.glob("warehouse/responses/*"))
