@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from analyses.contrasts import Contrast, best_contrasts, contrasts
-from analyses.effects import MeasuredConcept, known_shares
+from analyses.effects import MeasuredConcept, known_labellings
 from analyses.map_tables import MapRows, consensus_rows, paper_rows
 from analyses.mapping import Map, consensus, read_marks
 from analyses.paper_map import paper_marks
@@ -27,14 +27,14 @@ class Evidence:
         layers: layers of the model.
         draws: the rows of `profile_draws`.
         labellings: those that asking templates ask for.
-        known: the share of prompts that the model answers rightly, by labelling, as far as lesions tell.
+        known: whether the model knows the answers, by labelling, as far as lesions tell.
     """
 
     concept: str
     layers: int
     draws: pl.DataFrame
     labellings: tuple[str, ...]
-    known: Mapping[str, float]
+    known: Mapping[str, bool]
 
     def maps(self, chosen: Sequence[Contrast]) -> dict[str, Map]:
         """The consensus of some contrasts, by labelling."""
@@ -72,7 +72,7 @@ def evidence(
         pl.col("template_kind") == "asking", pl.col("labelling").is_not_null()
     )
     labellings = tuple(asked["labelling"].unique().sort().to_list())
-    return Evidence(concept, layers, frame, labellings, known_shares(lesioned) if lesioned else {})
+    return Evidence(concept, layers, frame, labellings, known_labellings(lesioned) if lesioned else {})
 
 
 def map_concept(

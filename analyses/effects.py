@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyses.resampling import Floats, bootstrap_counts, generator, permutations
+from analyses.resampling import Floats, bootstrap_counts, generator, permutations, share_interval
 from analyses.series import Series
 from warehouse.errors import InputError
 
@@ -57,15 +57,24 @@ class MeasuredConcept:
         )
 
 
-def known_shares(lesioned: MeasuredConcept) -> dict[str, float]:
-    """The share of prompts that the intact model answers rightly, by asked labelling, on main terms.
+def known_labellings(lesioned: MeasuredConcept) -> dict[str, bool]:
+    """Whether the intact model knows the answers that are asked for, by labelling, on main terms.
+
+    It does where it is right in at least `LEAST_SHARE_KNOWN` of the prompts, and more often than whoever always gives
+    the most frequent answer: the lower end of Wilson's 95% interval lies above the share of that answer.
 
     Args:
         lesioned: a concept with its rows of `lesions`, which tell of the intact model too.
     """
-    asked = lesioned.asked().filter(variant="", layer=0)
-    shares = asked.group_by("labelling").agg(pl.col("intact_correct").cast(pl.Float64).mean())
-    return {str(labelling): float(share) for labelling, share in shares.iter_rows()}
+    first = lesioned.asked().filter(variant="", layer=0).unique(["template", "term"])
+    answered = first.join(_frame(lesioned.prompts).select("template", "term", "answer"), on=["template", "term"])
+    known = {}
+    for (labelling,), rows in answered.group_by("labelling"):
+        right = int(rows["intact_correct"].sum())
+        most_frequent = float(rows["answer"].value_counts()["count"].max() or 0) / len(rows)  # type: ignore[arg-type]
+        low, _ = share_interval(right, len(rows))
+        known[str(labelling)] = right / len(rows) >= LEAST_SHARE_KNOWN and low > most_frequent
+    return known
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from analyses.effects import LEAST_SHARE_KNOWN
 from analyses.mapping import CAUSAL, LEAST_SURE, LOCALISED, NOT_KNOWN, NOT_LOCALISED, NOT_MEASURED, Map, whole
 from analyses.marking import named, runs
 from analyses.paper_map import PAPER_PROFILES, PaperMarks
@@ -156,9 +155,7 @@ def _sentence(found: Map, largest: float) -> str:
     if found.verdict == LOCALISED:
         return f"Localised in {_layers_in_words(found.regions)}; the surest layer has probability {largest:.2f}."
     if found.verdict == NOT_KNOWN:
-        return (
-            f"Not known: the model answers fewer than {LEAST_SHARE_KNOWN:.0%} of the prompts: nothing is there to find."
-        )
+        return "Not known: the model is right no more often than by always giving the most frequent answer."
     if found.verdict == NOT_MEASURED:
         return f"Not measured: neither {' nor '.join(CAUSAL)} were run on prompts that ask for it."
     return f"Not localised: no layer stands out; the likeliest has probability {largest:.2f}."

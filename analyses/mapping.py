@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from analyses.contrasts import Contrast
-from analyses.effects import LEAST_SHARE_KNOWN
 from analyses.marking import first_half_shares, runs, stand_out
 from analyses.resampling import Floats
 
@@ -106,7 +105,7 @@ def read_marks(
     return tuple(found)
 
 
-def consensus(marks: Sequence[Marks], layers: int, known: float | None) -> Map:
+def consensus(marks: Sequence[Marks], layers: int, known: bool | None) -> Map:
     """Put marks together, layer by layer.
 
     The prior is that one layer of them all holds the knowledge. Each contrast then adds the log-odds of its mark, or
@@ -116,10 +115,10 @@ def consensus(marks: Sequence[Marks], layers: int, known: float | None) -> Map:
     Args:
         marks: one a technique.
         layers: layers of the model.
-        known: share of the prompts that the model answers rightly; None if nobody asked.
+        known: whether the model knows the answers (`effects.known_labellings`); None if nobody asked.
     """
     nothing, silent = np.zeros(layers), np.empty(0)
-    if known is not None and known < LEAST_SHARE_KNOWN:
+    if known is False:
         return Map(NOT_KNOWN, nothing, tuple(marks), silent)
     if not any(mark.contrast.technique in CAUSAL for mark in marks):
         return Map(NOT_MEASURED, nothing, tuple(marks), silent)

@@ -3,6 +3,7 @@
 How a row is made is in `validity`; charts of it are in `validity_charts`.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analyses.resampling import HIGH, LOW, generator, share_interval
+from analyses.validity import VALIDATION_FILE, kept_validation
 
 EMPTY_KINDS = ("spread", "untrained", "unknown")
 """Kinds of which no layer holds the knowledge."""
@@ -82,6 +84,26 @@ def summarize_validation(rows: pl.DataFrame) -> list[Summary]:
     ]
     over_all = {each.profile: each.hit for each in found if not each.kind}
     return sorted(found, key=lambda each: (-over_all.get(each.profile, 0.0), each.profile))
+
+
+def results_page() -> list[str]:
+    """The page of the results that come with the project, with what they were made by.
+
+    Raises:
+        InputError: they can't be read.
+    """
+    made = json.loads(VALIDATION_FILE.with_suffix(".json").read_text(encoding="utf-8"))
+    return [
+        "# Validity: all results",
+        "",
+        f"{made['models']} models, by commit `{made['commit']}` on {made['date']} with `vesalius validate --keep`.",
+        f"{len(made['kept_out'])} more missed their gates and were left out. What the numbers mean, and what to make",
+        "of them: [validity.md](validity.md). Top-1 is the share of relations whose best layer is a planted one.",
+        "Intervals are 95% (Wilson's for shares, bootstrap over relations for errors) and take relations of one model",
+        "as independent. The row `consensus` was fitted without the models that share the judged one's base.",
+        "",
+        *validity_markdown(pl.DataFrame(kept_validation())),
+    ]
 
 
 def validity_markdown(rows: pl.DataFrame) -> list[str]:

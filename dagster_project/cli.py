@@ -276,13 +276,15 @@ def ui(
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated pages anew: docs/tables.md from the registry, docs/architectures.md by trying each."""
+    """Write the generated pages anew: tables from the registry, validity from its results, architectures by trying."""
+    from analyses.validity_summary import results_page
     from dagster_project.defs.resources import PROJECT
     from extract.capabilities import architectures_markdown
     from warehouse.atomic import replacing
     from warehouse.reference import markdown
 
-    for name, lines in (("tables", markdown()), ("architectures", architectures_markdown())):
+    pages = {"tables": markdown(), "validity-results": results_page(), "architectures": architectures_markdown()}
+    for name, lines in pages.items():
         path = PROJECT / "docs" / f"{name}.md"
         with replacing(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

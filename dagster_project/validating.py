@@ -112,7 +112,7 @@ def run_validation(
         raise ModelError(f"No model could be trained. {outcomes[0].fault}")
     for number, slug in enumerate(measure_side_by_side(places, slugs, jobs), start=1):
         told(f"{number}/{len(slugs)} measured: {slug}")
-    rows, contrasts = judge(cases(places, slugs))
+    rows, contrasts = judge(cases(places, [model for model in models if model.slug in set(slugs)]))
     if keep:
         keep_results(rows, slugs, [outcome for outcome in outcomes if outcome.fault])
         write_contrasts(contrasts)
@@ -147,13 +147,13 @@ def measure(places: Places, slug: str) -> None:
         run_models(instance, places.warehouse, [entry], MEASURED, LogProgress(), untrained=False, only=_READ)
 
 
-def cases(places: Places, slugs: Sequence[str]) -> list["Case"]:
+def cases(places: Places, models: Sequence["ZooModel"]) -> list["Case"]:
     """All that was measured of the relations of some models, with the truth from their cards.
 
     Raises:
         InputError: a model was not measured.
     """
-    return [case for slug in slugs for case in _cases(places, slug)]
+    return [case for model in models for case in _cases(places, model)]
 
 
 def judge(found: Sequence["Case"]) -> tuple[pa.Table, list["Contrast"]]:
@@ -182,13 +182,14 @@ def keep_results(
         temporary.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
-def _cases(places: Places, slug: str) -> Iterator["Case"]:
+def _cases(places: Places, model: "ZooModel") -> Iterator["Case"]:
     from analyses.concept_map import evidence
     from analyses.validity import Case
+    from extract.cards import CARD_FILE
     from extract.zoo import EMPTY_KINDS, RELATIONS, UNKNOWN
 
-    warehouse, card = places.warehouse, json.loads((places.models / slug / "card.json").read_text(encoding="utf-8"))
-    store = warehouse.store
+    slug, warehouse = model.slug, places.warehouse
+    store, card = warehouse.store, json.loads((places.models / slug / CARD_FILE).read_text(encoding="utf-8"))
     planted: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in card["plants"]:
         planted.setdefault((row["concept"], row["labelling"]), []).append(row)
@@ -196,7 +197,7 @@ def _cases(places: Places, slug: str) -> Iterator["Case"]:
         if store.footer("profile_draws", model=slug, concept=concept) is None:
             raise InputError(f"{slug} was not measured on {concept}: run `vesalius validate` again.")
         rows = planted.get((concept, labelling), [])
-        kind = rows[0]["kind"] if rows else (card["kind"] if card["kind"] in EMPTY_KINDS else UNKNOWN)
+        kind = rows[0]["kind"] if rows else (model.kind if model.kind in EMPTY_KINDS else UNKNOWN)
         lesioned = measured_concept(warehouse, "lesions", slug, concept)
         found = evidence(
             concept,
@@ -210,8 +211,9 @@ def _cases(places: Places, slug: str) -> Iterator["Case"]:
             concept=concept,
             labelling=labelling,
             kind=kind,
-            group=card["base"],
-            seed=int(card["seed"]),
+            # Models of one shape and seed share what they learned before anything was planted.
+            group=f"l{model.shape.layers}-s{model.seed}",
+            seed=model.seed,
             planted=() if kind == "spread" else tuple(sorted(int(row["layer"]) for row in rows)),
             evidence=found,
             profiles=pl.DataFrame(store.read("profiles", model=slug, concept=concept)),

@@ -46,12 +46,12 @@ def concept(
             "labelling": labelling,
             "held_out": held_out,
             "text": text.format(term),
-            "answer": "red",
+            "answer": "red" if place % 2 else "blue",
             "term_start": text.index("{"),
             "term_end": text.index("{") + len(term),
         }
         for template, (kind, labelling, held_out) in templates.items()
-        for term in variants
+        for place, term in enumerate(variants)
     ]
     found = [
         {"template": prompt["template"], "term": prompt["term"]} | row

@@ -40,7 +40,7 @@ def draws(technique, metric, values, *, first=0, labelling="specialty", spread=0
 
 
 def test_confidence_is_bayes_rule_over_counted_hits_and_false_alarms():
-    found = consensus([marks(LESIONS, [0, 1, 0, 0]), marks(PATCHES, [0, 0, 1, 0])], 4, known=0.9)
+    found = consensus([marks(LESIONS, [0, 1, 0, 0]), marks(PATCHES, [0, 0, 1, 0])], 4, known=True)
     prior = 1 / 4
     hit = {each: (each.sensitivity, each.false_alarm) for each in (LESIONS, PATCHES)}
 
@@ -59,13 +59,13 @@ def test_confidence_is_bayes_rule_over_counted_hits_and_false_alarms():
 
 
 def test_the_technique_that_finds_more_of_what_was_planted_wins():
-    found = consensus([marks(LESIONS, [1, 0, 0, 0, 0, 0]), marks(SILHOUETTES, [0, 0, 0, 1, 0, 0])], 6, known=1.0)
+    found = consensus([marks(LESIONS, [1, 0, 0, 0, 0, 0]), marks(SILHOUETTES, [0, 0, 0, 1, 0, 0])], 6, known=True)
     assert found.confidence.argmax() == 0
     assert found.confidence[3] < 0.5 < found.confidence[0]
 
 
 def test_where_no_layer_stands_out_the_concept_is_not_localised():
-    found = consensus([marks(LESIONS, [0, 0, 0, 0]), marks(PATCHES, [0, 0, 0, 0])], 4, known=0.9)
+    found = consensus([marks(LESIONS, [0, 0, 0, 0]), marks(PATCHES, [0, 0, 0, 0])], 4, known=True)
     assert (found.verdict, found.regions) == (NOT_LOCALISED, [])
     assert found.confidence.max() < 1 / 4
 
@@ -76,7 +76,7 @@ def test_silhouettes_alone_are_no_measurement_of_a_place():
 
 
 def test_what_the_model_does_not_know_sits_nowhere():
-    found = consensus([marks(LESIONS, [0, 1, 0])], 3, known=0.05)
+    found = consensus([marks(LESIONS, [0, 1, 0])], 3, known=False)
     assert (found.verdict, found.confidence.tolist()) == (NOT_KNOWN, [0.0, 0.0, 0.0])
 
 
@@ -107,16 +107,16 @@ def test_the_embedding_output_is_no_layer_of_a_map():
 
 
 def test_a_concept_is_where_any_of_its_labellings_is():
-    one = consensus([marks(LESIONS, [1, 0, 0, 0])], 4, known=0.9)
-    other = consensus([marks(LESIONS, [0, 0, 0, 1])], 4, known=0.9)
+    one = consensus([marks(LESIONS, [1, 0, 0, 0])], 4, known=True)
+    other = consensus([marks(LESIONS, [0, 0, 0, 1])], 4, known=True)
     both = whole({"specialty": one, "mechanism": other}, 4)
     assert both.regions == [(0, 0), (3, 3)]
     assert whole({}, 4).verdict == NOT_MEASURED
 
 
 def test_rows_tell_marks_regions_cells_and_a_sentence():
-    known = consensus([marks(LESIONS, [0, 1, 1, 0]), marks(PATCHES, [0, 1, 0.4, 0])], 4, known=0.9)
-    unknown = consensus([marks(LESIONS, [0, 0, 0, 0])], 4, known=0.0)
+    known = consensus([marks(LESIONS, [0, 1, 1, 0]), marks(PATCHES, [0, 1, 0.4, 0])], 4, known=True)
+    unknown = consensus([marks(LESIONS, [0, 0, 0, 0])], 4, known=False)
     tables = consensus_rows({"specialty": known, "mechanism": unknown}, 4).tables()
     said = {row["labelling"]: row for row in tables["localisations"].to_pylist()}
     assert {name: row["verdict"] for name, row in said.items()} == {

@@ -1,5 +1,7 @@
 """Maps made from parts of the data, on effects whose place is known, and how far they agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -9,6 +11,7 @@ from effect_rows import concept, filled
 from analyses import silhouettes
 from analyses.concept_map import evidence
 from analyses.contrasts import Contrast, best_contrasts
+from analyses.effects import known_labellings
 from analyses.geometry import cosine_distances
 from analyses.lesion_profiles import lesion_profiles
 from analyses.mapping import Map
@@ -173,3 +176,23 @@ def test_rows_of_the_map_carry_the_agreement():
     ours = cells.filter(mode="consensus", labelling="").sort("layer")
     assert ours["agreement"].to_list() == pytest.approx([0.8, 1.0, 0.8, 1.0])
     assert ours["confidence"].arg_max() == PLANTED
+
+
+def test_answers_are_known_if_they_are_right_more_often_than_the_most_frequent_one():
+    def share(right, answers):
+        """A concept whose first `right` terms of 40 are answered rightly, with so many different answers."""
+        terms = [f"t{place:02d}" for place in range(40)]
+
+        def rows(template, term):
+            yield {"lesion": "identity", "part": "layer", "layer": 0, "intact_correct": terms.index(term) < right}
+
+        made = concept("drugs", "lesions", rows, terms)
+        place = made.prompts.schema.get_field_index("answer")
+        given = [f"a{terms.index(term) % answers}" for term in made.prompts["term"].to_pylist()]
+        prompts = made.prompts.set_column(place, made.prompts.schema.field(place), pa.array(given))
+        return known_labellings(replace(made, prompts=prompts))
+
+    assert share(right=30, answers=4) == {"colour": True}
+    assert share(right=10, answers=4) == {"colour": False}
+    assert share(right=10, answers=20) == {"colour": True}
+    assert share(right=3, answers=40) == {"colour": False}

@@ -32,8 +32,7 @@ def page(places, told):
 
 @pytest.fixture(scope="module")
 def judged(places, page):
-    slugs = sorted(model.slug for model in small_zoo())
-    rows, _ = judge(cases(places, slugs))
+    rows, _ = judge(cases(places, small_zoo()))
     return pl.DataFrame(rows)
 
 
@@ -69,12 +68,12 @@ def test_a_model_that_was_not_measured_is_named(tmp_path, places, page):
     other = Places(tmp_path)
     other.folder.joinpath("models").symlink_to(places.models)
     with pytest.raises(InputError, match=r"was not measured.*vesalius validate"):
-        cases(other, [small_zoo()[0].slug])
+        cases(other, small_zoo()[:1])
 
 
 def test_results_are_kept_with_the_commit_that_made_them(tmp_path, places, page):
     slugs = sorted(model.slug for model in small_zoo())
-    rows, _ = judge(cases(places, slugs))
+    rows, _ = judge(cases(places, small_zoo()))
     keep_results(rows, slugs, [], tmp_path / "validation.csv")
     assert kept_validation(tmp_path / "validation.csv").equals(rows)
     made = json.loads((tmp_path / "validation.json").read_text())

@@ -21,7 +21,7 @@ BAD = ("lesions", "identity_accuracy_drop_over_controls", "last")
 CANDIDATES = (GOOD, BAD, ("patches", "delta_restored", "last"))
 
 
-def case(planted, kind="one layer", *, group="g0", model=None, known=0.95, arrives=None):
+def case(planted, kind="one layer", *, group="g0", model=None, known=True, arrives=None):
     """A relation whose good contrasts peak at its planted layers, and whose bad one peaks at layer 0."""
     rng = np.random.default_rng(sum(planted) + len(group))
     peaks = {GOOD: planted, BAD: (0,), CANDIDATES[2]: planted if arrives is None else (arrives,)}
@@ -57,7 +57,7 @@ def cases():
         *(case((layer, layer + 1), "block of two", group=f"g{layer % 3}") for layer in (2, 4)),
         *(case((layer,), "mlp at term", group=f"g{layer % 3}", arrives=layer + 2) for layer in (1, 2, 3)),
         *(case((), "spread", group=f"g{number}", model=f"spread-{number}") for number in range(3)),
-        *(case((), "unknown", group=f"g{number}", model=f"unknown-{number}", known=0.05) for number in range(3)),
+        *(case((), "unknown", group=f"g{number}", model=f"unknown-{number}", known=False) for number in range(3)),
     ]
 
 
@@ -127,8 +127,8 @@ def test_the_consensus_finds_planted_layers_and_calls_nothing_else_localised(row
 
 def test_what_the_model_does_not_know_silences_every_contrast(cases):
     known = [each for each in cases if each.kind != "unknown"]
-    loud = [case((), "unknown", model=f"u{number}", known=0.9) for number in range(3)]
-    silent = [case((), "unknown", model=f"u{number}", known=0.0) for number in range(3)]
+    loud = [case((), "unknown", model=f"u{number}", known=True) for number in range(3)]
+    silent = [case((), "unknown", model=f"u{number}", known=False) for number in range(3)]
     bad = [
         next(contrast for contrast in fit([*known, *more], CANDIDATES) if contrast.metric == BAD[1])
         for more in (loud, silent)
