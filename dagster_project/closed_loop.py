@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import typer
 
+from analyses.edits import read_edits
 from extract.corpus import Relation, relation_name
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry
@@ -120,25 +121,6 @@ def closed_loop(
         finally:
             pool.shutdown(cancel_futures=True)
     return rows
-
-
-def read_edits(path: Path) -> pa.Table:
-    """The rows of `edits` in a CSV, none where there is no file.
-
-    Raises:
-        InputError: the file holds something else.
-    """
-    entry = table("edits")
-    schema = entry.schema()
-    if not path.exists():
-        return schema.empty_table()
-    options = pa.csv.ConvertOptions(
-        column_types=dict(zip(schema.names, schema.types, strict=True)), strings_can_be_null=False
-    )
-    try:
-        return pa.csv.read_csv(path, convert_options=options).select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no table of edits ({error}): name another file with --out.") from error
 
 
 def _written(path: Path, rows: list[dict[str, Any]]) -> pa.Table:

@@ -174,7 +174,9 @@ class Profiling:
         )
 
     def _against_rivals(self, concept: str, found: list["Profile"]) -> tuple[list["Rival"], list["Profile"]]:
-        """What spelling, token counts and embeddings make of the labels, and what is left of profiles over rivals."""
+        """What spelling, token counts and embeddings make of labels, and what is left over them; nothing of twins."""
+        if is_twin(self.model):
+            return [], []
         from analyses.rivals import rival_profiles, rivals_of
         from analyses.series import series_of
 

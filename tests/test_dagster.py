@@ -116,7 +116,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
         **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
         **dict.fromkeys(["first_tokens", "lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
-        **dict.fromkeys(["published", "validation"], "library"),
+        **dict.fromkeys(["published", "validation", "edits"], "library"),
         **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
         **dict.fromkeys(["umap_pictures", "profile_map", "catalog", *charts.FILES], "atlas"),

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from analyses.edit_charts import arm_means, closed_loop_chart, compared, differences, gains
-from dagster_project.closed_loop import Plan, closed_loop, read_edits
+from analyses.edits import read_edits
+from dagster_project.closed_loop import Plan, closed_loop
 from extract.corpus import (
     Fact,
     Relation,

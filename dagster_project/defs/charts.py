@@ -50,6 +50,12 @@ def _validity(tables: Tables) -> "alt.TopLevelMixin":
     return validity_chart(tables["validation"])
 
 
+def _edits(tables: Tables) -> "alt.TopLevelMixin":
+    from analyses.edit_charts import closed_loop_chart
+
+    return closed_loop_chart(tables["edits"])
+
+
 def _published(tables: Tables) -> "alt.TopLevelMixin":
     from analyses.finding_charts import published_chart
     from analyses.published import beside_published
@@ -74,6 +80,7 @@ _OF_ALL: dict[str, Chart] = {
     "knowledge_map_chart": ("The knowledge map of all models: concept x layer, by consensus.", _MAPPED, _consensus),
     "paper_map_chart": ("The same by the paper's rules.", _MAPPED, _paper),
     "validity_chart": ("How well each technique finds planted knowledge.", ("validation",), _validity),
+    "edits_chart": ("What training the layers of a map did, beside other layers.", ("edits",), _edits),
     "published_chart": (
         "Runs beside the paper's Table 1.",
         ("published", "profiles", "models"),
@@ -89,7 +96,12 @@ _OF_MODEL: dict[str, Chart] = {
     ),
 }
 FILES = {"knowledge_map_chart": KNOWLEDGE_MAP, "paper_map_chart": "paper-map", "validity_chart": "validity"}
-FILES |= {"published_chart": "published", "findings_chart": "findings", "stability_chart": "stability"}
+FILES |= {
+    "edits_chart": "edits",
+    "published_chart": "published",
+    "findings_chart": "findings",
+    "stability_chart": "stability",
+}
 """The file name of each chart, without suffix."""
 
 

@@ -22,7 +22,13 @@ JOBS: list[Any] = [
     dg.define_asset_job(
         ATLAS,
         selection=dg.AssetSelection.assets(
-            "profile_map", "knowledge_map_chart", "paper_map_chart", "validity_chart", "published_chart", "catalog"
+            "profile_map",
+            "knowledge_map_chart",
+            "paper_map_chart",
+            "validity_chart",
+            "edits_chart",
+            "published_chart",
+            "catalog",
         ),
         description="Draw the map of all models, build the catalog, and check what has landed.",
     ),

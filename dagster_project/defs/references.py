@@ -1,6 +1,7 @@
-"""What runs are set beside: the paper's own figures, and how well each technique finds planted knowledge.
+"""What runs are set beside: the paper's own figures, how well each technique finds planted knowledge, and what training
+the layers of a map did.
 
-Both come with the project as small files and are written into every warehouse, so that SQL can join them.
+They come with the project as small files and are written into every warehouse, so that SQL can join them.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dagster_project.landing import RETRIES, Landing, Reports, contract_check, f
 from warehouse.tables import table
 from warehouse.versions import file_hash
 
-TABLES = ("published", "validation")
+TABLES = ("published", "validation", "edits")
 
 
 @dg.multi_asset(
@@ -38,10 +39,16 @@ def references(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Repor
 
 def _source(name: str) -> tuple[Path, Callable[[Path], pa.Table]]:
     """The file of a table, and what reads it."""
+    from analyses.edits import EDITS_FILE, read_edits
     from analyses.published import PUBLISHED_FILE, published_table
     from analyses.validity import VALIDATION_FILE, kept_validation
 
-    return {"published": (PUBLISHED_FILE, published_table), "validation": (VALIDATION_FILE, kept_validation)}[name]
+    sources: dict[str, tuple[Path, Callable[[Path], pa.Table]]] = {
+        "published": (PUBLISHED_FILE, published_table),
+        "validation": (VALIDATION_FILE, kept_validation),
+        "edits": (EDITS_FILE, read_edits),
+    }
+    return sources[name]
 
 
 def _fill(landing: Landing) -> None:
