@@ -175,8 +175,8 @@ def _panel(
     x = alt.X(
         "value:Q", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(title=MEASURES[measure], tickCount=5)
     )
-    tooltip = ["model:N", "concept:N", "labelling:N", "repeat:O", "layers:N", alt.Tooltip("value:Q", format=".2f")]
-    drawn = each.select("model", "concept", "labelling", "repeat", "layers", "arm", "value")
+    tooltip = ["model:N", "concept:N", "labelling:N", "repeat:O", "places:N", alt.Tooltip("value:Q", format=".2f")]
+    drawn = each.select("model", "concept", "labelling", "repeat", "places", "arm", "value")
     faint = alt.Chart(values(drawn)).mark_point(filled=True, opacity=0.3, size=34)
     told = alt.Chart(values(own))
     interval = told.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour)

@@ -240,7 +240,7 @@ def _row(job: _Job, editor: "Editor", arm: str, layers: tuple[int, ...]) -> dict
         "task": job.task,
         "arm": arm,
         "repeat": job.repeat,
-        "layers": _named(layers),
+        "places": _named(layers),
         "layer_count": len(layers),
         "verdict": job.verdict,
         "learning_rate": done.rate,

@@ -156,7 +156,6 @@ def zoo() -> tuple[ZooModel, ...]:
                 (12, "drugs", 2),
                 (8, "drugs", 2),
                 (8, "drugs", 3),
-                (8, "symptoms", 2),
             )
         ),
         _planted(SEVERAL, 8, 0, {"symptoms": (2,), "drugs": (5,)}),

@@ -115,7 +115,7 @@ def test_a_folder_that_nobody_has_seen_runs_and_is_summed_up(world: Path) -> Non
     assert "tiny-qwen" in said
     assert "silhouette" in said
     assert f"{24 + 24 + 16 + 12 * (LAYERS + 1)} prompts went through a model" in said
-    for place in ("charts/profile-map.html", "catalog.duckdb"):
+    for place in ("charts/knowledge-map.html", "catalog.duckdb"):
         assert str(world / "warehouse" / place) in said
         assert (world / "warehouse" / place).is_file()
 

@@ -184,7 +184,7 @@ def edits(rows: list[tuple[str, str, int, float, float | None]]) -> pa.Table:
             "task": task,
             "arm": arm,
             "repeat": repeat,
-            "layers": "1",
+            "places": "1",
             "layer_count": 1,
             "verdict": "localised",
             "learning_rate": 0.001,
@@ -288,12 +288,12 @@ def test_the_closed_loop_goes_from_map_to_results_and_does_only_what_is_missing(
     plan = Plan((COUNTRIES,), repeats=1, recipe=small, least_known=0.0)
     lines: list[str] = []
     rows = closed_loop(warehouse, [entry], out, plan, told=lines.append)
-    assert sorted(zip(rows["task"].to_pylist(), rows["arm"].to_pylist(), rows["layers"].to_pylist(), strict=True)) == [
+    assert sorted(zip(rows["task"].to_pylist(), rows["arm"].to_pylist(), rows["places"].to_pylist(), strict=True)) == [
         (task, arm, layers)
         for task in ("teach", "unlearn")
-        for arm, layers in (("all", "0-2"), ("first", "0"), ("random", rows["layers"][2].as_py()), ("recommended", "1"))
+        for arm, layers in (("all", "0-2"), ("first", "0"), ("random", rows["places"][2].as_py()), ("recommended", "1"))
     ]
-    assert rows["layers"][2].as_py() in {"0", "2"}
+    assert rows["places"][2].as_py() in {"0", "2"}
     assert read_edits(out).equals(rows)
     again = closed_loop(warehouse, [entry], out, plan, told=lines.append)
     assert again.equals(rows)

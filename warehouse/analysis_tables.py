@@ -222,14 +222,14 @@ ANALYSES = (
             real("value", "The profile that was read: smoothed in the mode `paper`.", nullable=True),
             real(
                 "marked",
-                "In `consensus` the share of resamples in which the layer stands out; in `paper` 1 in a region, else 0.",
+                "In `consensus` the share of resamples in which the layer stands out; in `paper` 1 in a region or 0.",
                 "fraction",
                 minimum=0,
                 maximum=1,
             ),
             real(
                 "weight",
-                "Log-odds that this adds for the layer, by how well the contrast finds planted knowledge; 0 in `paper`.",
+                "Log-odds that this adds for the layer, by how well the contrast finds planted layers; 0 in `paper`.",
                 "nats",
             ),
         ),
@@ -455,7 +455,7 @@ ANALYSES = (
             count("repeat", "Number of the repeat: other facts, sentences and random layers.", "index"),
         ),
         values=(
-            Column("layers", TEXT, "The layers that were trained, like `2-3, 7`."),
+            Column("places", TEXT, "The layers that were trained, like `2-3, 7`."),
             count("layer_count", "How many they are.", "layers", minimum=1),
             Column(
                 "verdict", TEXT, "What the map says of the labelling; only of a localised one is an arm recommended."

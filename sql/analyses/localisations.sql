@@ -1,5 +1,5 @@
--- Where is each concept kept, if anywhere? The verdict of the map, its layers, how deep the weight lies, and for planted
--- models where the knowledge was planted. An empty labelling is the concept as a whole.
+-- Where is each concept kept, if anywhere? The verdict of the map, its layers, how deep the weight lies, and where the
+-- knowledge was planted, if it was. An empty labelling is the concept as a whole.
 --
 -- Grain: one row a model, concept and labelling
 -- Parameters:

@@ -1,5 +1,5 @@
--- The knowledge map as rows: how sure it is that a layer holds a concept, how many techniques mark it, whether maps made
--- otherwise agree, and for planted models whether the knowledge was planted there.
+-- The knowledge map as rows: how sure it is that a layer holds a concept, how many techniques mark it, whether maps
+-- made otherwise agree, and for planted models whether the knowledge was planted there.
 --
 -- Grain: one row a model, concept, labelling and layer
 -- Parameters:
