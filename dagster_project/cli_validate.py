@@ -12,7 +12,7 @@ def validate(
         Path | None, typer.Option(help="Where models and their warehouse lie; by default build/validation.")
     ] = None,
     only: Annotated[str, typer.Option(help="Only models whose name holds this text.")] = "",
-    small: Annotated[bool, typer.Option("--small", help="A few tiny models: what the tests repeat.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Two tiny untrained models: what the tests repeat.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes at once, one thread each.", min=1)] = 2,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep the results in the project: `validation` and contrasts.")

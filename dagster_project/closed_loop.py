@@ -267,7 +267,7 @@ def _line(made: Sequence[Mapping[str, Any]]) -> str:
         return "A relation is not known: nothing to edit."
     first = made[0]
     what = f"{first['model']}, {relation_name(first['concept'], first['labelling'])}, {first['task']}"
-    targets = ", ".join(f"{row['arm']} {row['layers']}: {row['target_after']:.2f}" for row in made)
+    targets = ", ".join(f"{row['arm']} {row['places']}: {row['target_after']:.2f}" for row in made)
     return f"{what}, repeat {first['repeat']}: {targets}"
 
 

@@ -55,6 +55,7 @@ PLANTS = pl.DataFrame(
         "layer": [2],
         "recall": [1.0],
         "recall_reverted": [0.1],
+        "kind": ["one layer"],
     },
     schema_overrides={"layer": pl.Int16},
 )

@@ -18,12 +18,12 @@ from transformers import AutoConfig
 
 from dagster_project import measuring, running
 from dagster_project.definitions import build_defs
-from dagster_project.defs.atlas import _gathered
 from dagster_project.defs.extraction import OF_TWINS
 from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import LIBRARY, MEASURE
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.gathering import gather, partitions_of
 from dagster_project.progress import LineProgress
 from dagster_project.running import Outcome, chosen_models, run_models
 from dagster_project.summary import summarize
@@ -321,8 +321,7 @@ def test_the_partition_of_a_twin_can_be_run_alone(places: Warehouse, instance: d
 def test_lists_of_models_leave_twins_out(places: Warehouse, instance: dg.DagsterInstance) -> None:
     run(places, instance)
     assert {line.model for line in summarize(places.store, ["tiny"], ["colours"])} == {"tiny"}
-    drawn = _gathered(places.store, "profiles")
-    assert isinstance(drawn, pa.Table)
+    drawn = gather(places.store, "profiles", partitions_of(places.store, "profiles"))
     assert set(drawn["model"].to_pylist()) == {"tiny"}
     build_catalog(Path(places.root))
     for view, models in (("asking_profiles", ["tiny"]), ("profiles", ["tiny", "tiny.untrained"])):

@@ -1,4 +1,4 @@
-"""A small part of `vesalius validate`, on models trained on the spot: the whole way from weights to the page."""
+"""A small part of `vesalius validate`, on untrained models: the whole way from weights to the page."""
 
 import json
 
@@ -40,21 +40,14 @@ def test_a_small_zoo_is_trained_measured_and_judged(page, told):
     count = len(small_zoo())
     assert sum(" trained: " in line for line in told) >= count
     assert sum(" measured: " in line for line in told) == count
-    assert any("`resample_accuracy_drop_over_controls`" in line for line in page)
-
-
-def test_the_planted_layer_is_found_by_the_contrast_and_not_by_the_raw_lesion(judged):
-    planted = judged.filter(kind="one layer")
-    assert planted.filter(metric="resample_accuracy_drop_over_controls")["hit"].to_list() == [1.0]
-    assert planted.filter(metric="identity_log_probability_drop")["best_layer"].to_list() == [0]
-    assert set(judged.filter(technique="patches")["position"]) == {"last", "term"}
+    assert sum(line.startswith("## ") for line in page) == 3
 
 
 def test_a_model_that_was_never_trained_is_localised_nowhere(judged):
     untrained = judged.filter(kind="untrained", technique="consensus")
-    assert len(untrained) == 3
+    assert len(untrained) == 3 * len(small_zoo())
     assert untrained["localised"].sum() == 0
-    assert untrained["planted"].to_list() == ["", "", ""]
+    assert set(untrained["planted"]) == {""}
 
 
 def test_a_second_run_trains_and_measures_nothing(places, page):
