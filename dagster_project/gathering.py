@@ -3,7 +3,7 @@
 Untrained twins are left out: they are there to be read against, not to be looked at.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -21,9 +21,13 @@ def partitions_of(store: Store, name: str, model: str | None = None) -> list[Key
     return found if model is None else [keys for keys in found if keys.get("model", model) == model]
 
 
-def fingerprints_of(store: Store, name: str, partitions: Iterable[Keys]) -> dict[str, str]:
-    """The fingerprint of each partition, by table and keys."""
-    return {"/".join([name, *keys.values()]): upstream(store, name, **keys) for keys in partitions}
+def fingerprints_of(store: Store, partitions: Mapping[str, Iterable[Keys]]) -> dict[str, str]:
+    """The fingerprint of each partition of some tables, by table and keys."""
+    return {
+        "/".join([name, *keys.values()]): upstream(store, name, **keys)
+        for name, found in partitions.items()
+        for keys in found
+    }
 
 
 def gather(store: Store, name: str, partitions: Iterable[Keys]) -> pa.Table:

@@ -42,10 +42,8 @@ def profile_map(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
     """Draw the map if any profile changed."""
     with failing_clearly():
         started, store = time.monotonic(), warehouse.store
-        inputs: dict[str, str] = {}
-        for name in ("profiles", "plants", "concepts"):
-            inputs |= fingerprints_of(store, name, partitions_of(store, name))
-        expected = fingerprints.chart(inputs)
+        shown = {name: partitions_of(store, name) for name in ("profiles", "plants", "concepts")}
+        expected = fingerprints.chart(fingerprints_of(store, shown))
         stem = warehouse.charts / PROFILE_MAP
         stale = not is_current(stem, expected)
         if stale:

@@ -122,10 +122,7 @@ def _chart_asset(name: str, *, is_of_model: bool) -> dg.AssetsDefinition:
         with failing_clearly():
             started, model = time.monotonic(), context.partition_key if is_of_model else None
             partitions = {table: partitions_of(warehouse.store, table, model) for table in reads}
-            inputs: dict[str, str] = {}
-            for table, found in partitions.items():
-                inputs |= fingerprints_of(warehouse.store, table, found)
-            expected = fingerprints.chart(inputs)
+            expected = fingerprints.chart(fingerprints_of(warehouse.store, partitions))
             stem = (warehouse.charts / model if model else warehouse.charts) / FILES[name]
             stale = not is_current(stem, expected)
             try:

@@ -92,10 +92,7 @@ def findings(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Reports
 
         read = {name: partitions_of(store, name) for name in READ_OF_ALL}
         read |= {name: partitions_of(store, name, model) for name in READ_OF_MODEL}
-        inputs: dict[str, str] = {}
-        for name, partitions in read.items():
-            inputs |= fingerprints_of(store, name, partitions)
-        expected = fingerprints.findings(inputs)
+        expected = fingerprints.findings(fingerprints_of(store, read))
         if not landing.is_current(expected, model=model):
             tables = {name: gather(store, name, partitions) for name, partitions in read.items()}
             landing.wrote(store.write("findings", judge(model, tables), fingerprint=expected, model=model))
