@@ -143,9 +143,9 @@ def run(
     from dagster_project.defs.resources import Settings
     from dagster_project.instance import cancel_own_runs, open_instance
     from dagster_project.interrupts import interruptible
-    from dagster_project.progress import for_console
     from dagster_project.running import check_settings, chosen_models, run_models
     from dagster_project.terminal import console
+    from extract.job.progress import for_console
 
     settings = Settings(
         concepts=_names(only or ""),

@@ -19,7 +19,8 @@ from dagster_project.defs import (
     sensors,
 )
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.progress import LogProgress, Progress
+from dagster_project.progress import LogProgress
+from extract.job.progress import Progress
 
 
 def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = None) -> dg.Definitions:

@@ -19,8 +19,8 @@ from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
-from dagster_project.progress import Progress
 from extract.interventions import read_lesions, read_patches, read_size
+from extract.job.progress import Progress
 from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
 from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError

@@ -60,6 +60,7 @@ class Task:
         pairs: of which pairs.
         seed: of the donors of resample lesions.
         numbers: [prompt], what each prompt is called in the task that this one was cut from; None if it was not cut.
+        company: [prompt], a number: prompts of two numbers share no batch; by default it follows from what is wanted.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -76,6 +77,7 @@ class Task:
     pairs: Pairs = field(default_factory=no_pairs)
     seed: int = 0
     numbers: Tensor | None = None
+    company: Tensor | None = None
 
     @property
     def givers(self) -> Tensor:

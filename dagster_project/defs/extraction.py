@@ -1,7 +1,7 @@
 """What a model makes of the prompts: what it is, how it splits them, what its layers do. A partition a model.
 
 One step fills all these tables, because they share the model in memory: it is loaded once a run, and only if something
-is to be done. The work itself is in `dagster_project.measuring` and in `extract`.
+is to be done. The work itself is in `extract.job` and in `extract`.
 """
 
 import dagster as dg
@@ -9,8 +9,10 @@ import dagster as dg
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import RETRIES, Reports, contract_check, failing_clearly, land, land_together
-from dagster_project.measuring import SWEPT, Measuring
-from dagster_project.progress import Progress
+from extract.job.extracting import TABLES
+from extract.job.material import Material
+from extract.job.measuring import SWEPT, Measuring
+from extract.job.progress import Progress
 from warehouse.tables import table
 
 _PROMPTS = ["models", "prompts", "terms", "labels"]
@@ -28,9 +30,6 @@ _DEPENDS = {
     "responses": ["tokens", *_PROMPTS],
 }
 _WITHOUT_TORCH = {"models", "plants"}
-TABLES = list(_DEPENDS)
-OF_TWINS = ["models", "tokens", "activations", "first_tokens"]
-"""What is made of an untrained twin: it knows no answer that a lesion could take or a patch bring back."""
 
 
 @dg.multi_asset(
@@ -59,7 +58,9 @@ def extraction(
 ) -> Reports:
     """Run the model over all prompts that it has not seen, and do to it what was not done yet."""
     with failing_clearly():
-        work = Measuring(warehouse, settings, progress, context.partition_key)
+        entry = warehouse.model(context.partition_key, settings.model_folder)
+        material = Material(warehouse.store, entry, settings.plan)
+        work = Measuring(material, warehouse.library(settings.concepts).names, progress)
         chosen = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         swept = [name for name in chosen if name in SWEPT]
         for name in chosen:

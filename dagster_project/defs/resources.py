@@ -1,10 +1,11 @@
 """What a run is given: where things lie (`Warehouse`), and how much is measured (`Settings`).
 
 Both are Dagster resources: `Warehouse` is fixed when the definitions are built, `Settings` can be set for each run, in
-the UI's launchpad under `resources: settings: config`. How progress is shown is in `dagster_project.progress`.
+the UI's launchpad under `resources: settings: config`. How progress is shown is in `extract.job.progress`.
 """
 
 import os
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from extract.checking import check
+from extract.job.plan import Plan
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, load_registry, resolve
 from warehouse.errors import ConceptError, ModelError
@@ -145,6 +147,12 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     memory: str | None = Field(
         default=None, description="What streams may take, like 24GB; by default half of what is free."
     )
+
+    @property
+    def plan(self) -> Plan:
+        """What of it concerns the extraction."""
+        own = {field.name: getattr(self, field.name) for field in fields(Plan)}
+        return Plan(**own | {"lesions": tuple(self.lesions), "sites": tuple(self.sites)})
 
 
 def _place(given: Path | None, variable: str, default: Path) -> str:
