@@ -19,7 +19,7 @@ from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
-from dagster_project.libraries import quiet_libraries
+from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:

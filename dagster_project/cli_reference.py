@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.libraries import quiet_libraries
+from extract.job.libraries import quiet_libraries
 
 reference = typer.Typer(help="The models that come with the project.", no_args_is_help=True)
 

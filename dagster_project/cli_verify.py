@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.libraries import quiet_libraries
+from extract.job.libraries import quiet_libraries
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pyarrow as pa
 
+from extract.job.reporting import CONTRACT
 from extract.job.tally import Tally
 from warehouse.errors import TableError, TransientError
 from warehouse.schema import Column, Table
@@ -18,9 +19,6 @@ from warehouse.tables import table
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 """For transient errors alone: `failing_clearly` forbids it for all others."""
-
-CONTRACT = "contract"
-"""The name of the check that every table has."""
 
 Reports = Iterator[dg.MaterializeResult[object] | dg.AssetCheckResult]
 

@@ -32,18 +32,21 @@ _DEPENDS = {
 _WITHOUT_TORCH = {"models", "plants"}
 
 
+SPECS = [
+    dg.AssetSpec(
+        name,
+        description=table(name).doc,
+        group_name="extraction",
+        kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
+        deps=depends,
+    )
+    for name, depends in _DEPENDS.items()
+]
+
+
 @dg.multi_asset(
     name="extraction",
-    specs=[
-        dg.AssetSpec(
-            name,
-            description=table(name).doc,
-            group_name="extraction",
-            kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
-            deps=depends,
-        )
-        for name, depends in _DEPENDS.items()
-    ],
+    specs=SPECS,
     check_specs=[contract_check(name) for name in TABLES],
     partitions_def=MODELS,
     can_subset=True,
