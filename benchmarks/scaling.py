@@ -1,8 +1,9 @@
 """How time and bytes of an extraction grow with prompts, layers and width: the slopes of a cost model.
 
 Llamas with random weights, prompts and pairs of the concept `drugs`, processor seconds of one thread, written to
-Parquet as a run writes it. One thing is varied at a time, the others stay at the middle. A stage is measured by itself: all
-prompts read (`activations`), as many lesioned in two ways, as many pairs patched at two sites, as many differentiated.
+Parquet as a run writes it. One thing is varied at a time, the others stay at the middle. A stage is measured by itself:
+all prompts read (`activations`), as many lesioned in two ways, as many pairs patched at two sites, as many
+differentiated.
 
     python benchmarks/scaling.py            a few minutes
     python benchmarks/scaling.py --quick    two points an axis, for a try

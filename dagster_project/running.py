@@ -12,14 +12,14 @@ import dagster as dg
 
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
-from dagster_project.defs.extraction import OF_TWINS
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from extract.interventions import read_lesions, read_patches, read_size
+from extract.job.extracting import OF_TWINS
+from extract.job.extracting import TABLES as EXTRACTED
 from extract.job.progress import Progress
 from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
 from extract.untrained import SMALL, weights_on_disk

@@ -1,4 +1,4 @@
-"""The files of `deploy/` are what they say: they parse, agree with each other, and linters that are at hand pass them."""
+"""The files of `deploy/` are what they say: they parse, agree with each other, and pass the linters at hand."""
 
 import re
 import shutil
