@@ -18,7 +18,7 @@ from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.job.extracting import OF_TWINS
+from extract.job.extracting import OF_TWINS, refuse_taken_slug
 from extract.job.extracting import TABLES as EXTRACTED
 from extract.job.progress import Progress
 from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
@@ -70,7 +70,7 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
                 f"`vesalius add {double.path} --slug NAME`."
             )
         if entry.slug not in registry:
-            _refuse_taken_slug(warehouse, entry)
+            refuse_taken_slug(warehouse.store, entry)
     return list(entries)
 
 
@@ -186,18 +186,6 @@ def _run_config(job: str, settings: Settings) -> dict[str, Any]:
         chosen = settings.model_dump(exclude_none=True)
         config["resources"] = {"settings": {"config": chosen}}
     return config
-
-
-def _refuse_taken_slug(warehouse: Warehouse, entry: ModelEntry) -> None:
-    """A folder that is not registered must not overwrite what another folder of that name left in the warehouse."""
-    if warehouse.store.footer("models", model=entry.slug) is None:
-        return
-    source = warehouse.store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
-    if source != str(entry.path):
-        raise InputError(
-            f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
-            f"`vesalius add {entry.path} --slug NAME`."
-        )
 
 
 def _outcome(results: Sequence[dg.ExecuteInProcessResult]) -> Outcome:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -157,6 +158,17 @@ def test_a_mistake_of_the_user_ends_with_code_2_and_one_message(
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("error:") == 1
+
+
+def test_a_folder_of_the_same_name_does_not_overwrite_what_landed(
+    extract: Callable[..., Result], folder: Path, tmp_path: Path
+) -> None:
+    for place in ("one", "other"):
+        shutil.copytree(folder, tmp_path / place / "alike")
+    assert extract("run", f"--model={tmp_path / 'one' / 'alike'}", "--tables=tokens").exit_code == 0
+    result = extract("run", f"--model={tmp_path / 'other' / 'alike'}", "--tables=tokens")
+    assert result.exit_code == 2
+    assert "The warehouse holds 'alike' from" in result.stderr
 
 
 def test_two_shards_by_command_are_one_partition_after_the_merge(

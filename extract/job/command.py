@@ -186,14 +186,19 @@ def _material(
     model: str, warehouse: Path | None, concepts: Path | None, only: str, plan: Plan
 ) -> "tuple[Material, Library]":
     """The model and the concepts that are meant, where they lie."""
+    from extract.job.extracting import refuse_taken_slug
     from extract.job.material import Material
     from extract.library import CONCEPTS, load_library
     from extract.models import load_registry, resolve
     from warehouse.store import Store
+    from warehouse.twins import original_slug
 
     plan.check()
     root = _place(warehouse, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data")
-    entry = resolve(model, load_registry(_place(None, "VESALIUS_MODELS", PROJECT / "models.toml")))
+    registry = load_registry(_place(None, "VESALIUS_MODELS", PROJECT / "models.toml"))
+    entry = resolve(model, registry)
+    if original_slug(entry.slug) not in registry:
+        refuse_taken_slug(Store(root), entry)
     library = load_library(_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS))
     names = _names(only)
     return Material(Store(root), entry, plan), library.select(names) if names else library

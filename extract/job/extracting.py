@@ -13,6 +13,7 @@ from extract.job.progress import Progress
 from extract.job.shards import Merging, shard_store
 from extract.job.tally import Tally
 from extract.library import Concept, Library
+from extract.models import ModelEntry
 from extract.prompts import library_tables
 from extract.shards import Shard
 from warehouse import fingerprints
@@ -67,6 +68,22 @@ def write_library(store: Store, library: Library) -> None:
         tally = Tally(store, entry.name)
         for concept in library.concepts:
             write_concept(tally, concept)
+
+
+def refuse_taken_slug(store: Store, entry: ModelEntry) -> None:
+    """See that a folder that is not registered does not overwrite what another folder of its name left.
+
+    Raises:
+        InputError: it would.
+    """
+    if store.footer("models", model=entry.slug) is None:
+        return
+    source = store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
+    if source != str(entry.path):
+        raise InputError(
+            f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
+            f"`vesalius add {entry.path} --slug NAME`."
+        )
 
 
 def extract_model(
