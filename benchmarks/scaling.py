@@ -63,8 +63,8 @@ class Cost:
     bytes: int
 
 
-MIDDLE = Point(prompts=80, layers=8, width=256)
-AXES = {"prompts": (40, 80, 160), "layers": (4, 8, 12), "width": (128, 256, 512)}
+MIDDLE = Point(prompts=40, layers=8, width=256)
+AXES = {"prompts": (20, 40, 80), "layers": (4, 8, 12), "width": (128, 256, 512)}
 QUICK = {"prompts": (20, 40), "layers": (2, 4), "width": (64, 128)}
 QUICK_MIDDLE = Point(prompts=20, layers=2, width=64)
 

@@ -31,10 +31,10 @@ def reporting() -> Iterator[Report]:
         yield lambda tallies: None
         return
     try:
-        from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
+        from dagster_pipes import open_dagster_pipes
     except ImportError as error:
         raise InputError("Dagster started this process: install `dagster-pipes`, so that it can answer.") from error
-    with open_dagster_pipes(params_loader=PipesEnvVarParamsLoader()) as pipes:
+    with open_dagster_pipes() as pipes:
 
         def report(tallies: Mapping[str, Tally]) -> None:
             for name, tally in tallies.items():
