@@ -28,9 +28,9 @@ _TIE = 1e-7
 _MOST_SKEW = 2.0
 """Skewness of resamples beyond this is taken for this: it comes from single terms, and levels would run away."""
 
-_KURTOSIS = 2.0
-"""Excess kurtosis that effects of terms are taken to have, between normal's 0 and Laplace's 3: a sample's own is too
-uncertain to widen intervals by."""
+_KURTOSIS, _KURTOSIS_OF_PLACES = 3.0, 1.0
+"""Excess kurtosis that effects of terms are taken to have, that of Laplace's distribution, and what terms add to a
+silhouette: a sample's own is too uncertain to widen intervals by."""
 
 _TRUSTED_SKEW = 0.5
 """The share of the resamples' skewness that is allowed for: the rest is as likely the noise of single terms."""
@@ -182,13 +182,18 @@ def _levels(resampled: Floats, terms: int | None) -> Floats:
 
 
 def _wider(terms: int) -> float:
-    """By how much Student's interval of a mean is wider than that of its resamples.
+    """By how much Student's interval of a mean is wider than that of its resamples."""
+    student = stats.t.ppf(HIGH / 100, _freedom(terms, _KURTOSIS)) / stats.norm.ppf(HIGH / 100)
+    return float(student * np.sqrt(terms / (terms - 1)))
 
-    A variance that is estimated from n terms has 2 / (2 / (n - 1) + k / n) degrees of freedom, for terms of excess
-    kurtosis k: its own variance says so (F. Satterthwaite, Biometrics Bulletin 2, 1946).
+
+def _freedom(terms: NDArray[np.intp] | int, kurtosis: float) -> NDArray[np.float64] | float:
+    """The degrees of freedom of a variance that is estimated from n terms: n - 1 for normal ones, less for tails.
+
+    The variance of such an estimate is 2 / (n - 1) + kurtosis / n of its square, which tells how many there are
+    (F. Satterthwaite, Biometrics Bulletin 2, 1946).
     """
-    freedom = 2 / (2 / (terms - 1) + _KURTOSIS / terms)
-    return float(stats.t.ppf(HIGH / 100, freedom) / stats.norm.ppf(HIGH / 100) * np.sqrt(terms / (terms - 1)))
+    return 2 / (2 / (terms - 1) + kurtosis / terms)
 
 
 def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArray[np.intp]) -> Floats:
@@ -200,8 +205,8 @@ def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArra
     it there is can be told from how much larger the bootstrap's variance B is than that of what terms do one by one,
     which in a stratum of m terms is (m - 1) / m of the jackknife's, in sum F: J (1 - 0.6 (B/F - 1)³), *measured* on
     simulated labels, is about the variance over sets of terms. Resamples are moved to the estimate and scaled to that,
-    and to the quantile of t with the degrees of freedom of a sum of variances (F. Satterthwaite, Biometrics Bulletin 2,
-    1946), as far as it is beyond the widening that `estimate` gives them for the number of terms.
+    and to the quantile of t with the degrees of freedom of a sum of variances (see `_freedom`), as far as it is beyond
+    the widening that `estimate` gives them for the number of terms.
 
     Args:
         value: the estimate.
@@ -223,7 +228,7 @@ def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArra
     one_by_one = float((variances * (sizes - 1) / sizes).sum())
     apart = max(bootstrap / one_by_one - 1, 0.0)
     variance = jackknife * max(1 - _SECOND_ORDER * apart**3, _LEAST_SHARE)
-    freedom = jackknife**2 / float((variances**2 / np.maximum(sizes - 1, 1)).sum())
+    freedom = jackknife**2 / float((variances**2 / _freedom(np.maximum(sizes, 2), _KURTOSIS_OF_PLACES)).sum())
     wider = stats.t.ppf(HIGH / 100, freedom) / stats.norm.ppf(HIGH / 100) / _wider(len(strata))
     return np.asarray(value + (resampled - resampled.mean()) * wider * np.sqrt(variance / bootstrap))
 

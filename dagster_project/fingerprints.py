@@ -16,7 +16,7 @@ VERSIONS = {
     "responses": 1,
     "judgements": 1,
     "projections": 2,
-    "profiles": 3,
+    "profiles": 4,
     "maps": 1,
     "findings": 1,
     "references": 1,
