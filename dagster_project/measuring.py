@@ -6,6 +6,7 @@ Belongs here: reading what a table is made from, its fingerprint, and calling wh
 
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,8 +16,9 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.loading import LoadedModel, describe, load_model
+from extract.loading import LoadedModel, describe, fits_in_memory, load_model
 from extract.models import ModelEntry, model_fingerprint, plants_table
+from extract.quantizing import has_gradients
 from extract.untrained import compared, pairs_among
 from warehouse.store import Commit, Store, Writer
 from warehouse.tables import table
@@ -44,6 +46,7 @@ class Measuring:
         self._settings = settings
         self._progress = progress
         self._entry: ModelEntry = warehouse.model(slug, settings.model_folder)
+        self._offloaded = warehouse.offload_folder(slug)
         self._concepts = warehouse.library(settings.concepts).names
         self._fingerprint = model_fingerprint(self._entry)
         self._lesions = read_lesions(settings.lesions)
@@ -57,14 +60,29 @@ class Measuring:
 
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
-            loaded = load_model(self._entry, device=device, dtype=self._settings.dtype)
+            loaded = load_model(
+                self._entry,
+                device=device,
+                dtype=self._settings.dtype,
+                device_map="none" if self._entry.is_untrained else self._settings.placement,
+                offload_folder=self._offload_folder(),
+            )
             advance(1)
         return loaded
+
+    def _offload_folder(self) -> Path | None:
+        """Where weights may lie on disk; offloaded layers go there only where the memory is too small for them."""
+        placement = self._settings.placement or self._entry.placement
+        if placement == "none" or (placement == "offload" and fits_in_memory(self._entry)):
+            return None
+        if self._settings.offload_folder:
+            return Path(self._settings.offload_folder).expanduser() / self._entry.slug
+        return self._offloaded
 
     def models(self, landing: Landing) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
         slug = self._entry.slug
-        expected = fingerprints.models(self._fingerprint, str(self._entry.path), self._settings.dtype)
+        expected = fingerprints.models(self._fingerprint, self._entry.source, self._settings.dtype)
         if landing.is_current(expected, model=slug):
             return
         row = describe(self._loaded)
@@ -124,7 +142,11 @@ class Measuring:
                 self._sweep(concept, {name: expected[name] for name in stale}, landings)
 
     def saliency(self, landing: Landing) -> None:
-        """The gradients of a sample of every concept's prompts."""
+        """The gradients of a sample of every concept's prompts; weights held in a few bits have none."""
+        if not has_gradients(self._entry):
+            title = f"{self._entry.slug}: no gradients, for its weights are held in {self._entry.quantization}"
+            with self._progress.stage(title, 0, "prompts"):
+                return
         for concept in self._concepts:
             expected = self._expected("saliency", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):
