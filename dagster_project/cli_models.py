@@ -1,6 +1,6 @@
 """`vesalius add` and `vesalius models`: the registry, written and read.
 
-Belongs here: which way of adding a name means, what is printed, and in which order. The registry's file is that of
+Belongs here: which way of adding a name means, what is printed, and in which order. The file is the affair of
 `extract.registry`, a hub that of `extract.hub`, the states that of `model_states`.
 """
 
