@@ -6,7 +6,6 @@ Belongs here: reading what a table is made from, its fingerprint, and calling wh
 
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.loading import LoadedModel, describe, fits_in_memory, load_model
+from extract.loading import LoadedModel, describe, load_model, offload_place
 from extract.models import ModelEntry, model_fingerprint, plants_table
 from extract.quantizing import has_gradients
 from extract.untrained import compared, pairs_among
@@ -46,7 +45,7 @@ class Measuring:
         self._settings = settings
         self._progress = progress
         self._entry: ModelEntry = warehouse.model(slug, settings.model_folder)
-        self._offloaded = warehouse.offload_folder(slug)
+        self._offloaded = warehouse.offload_folder(slug, settings.offload_folder)
         self._concepts = warehouse.library(settings.concepts).names
         self._fingerprint = model_fingerprint(self._entry)
         self._lesions = read_lesions(settings.lesions)
@@ -59,25 +58,17 @@ class Measuring:
         import torch
 
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        placement = "none" if self._entry.is_untrained else self._settings.placement
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
             loaded = load_model(
                 self._entry,
                 device=device,
                 dtype=self._settings.dtype,
-                device_map="none" if self._entry.is_untrained else self._settings.placement,
-                offload_folder=self._offload_folder(),
+                device_map=placement,
+                offload_folder=offload_place(self._entry, placement, self._offloaded),
             )
             advance(1)
         return loaded
-
-    def _offload_folder(self) -> Path | None:
-        """Where weights may lie on disk; offloaded layers go there only where the memory is too small for them."""
-        placement = self._settings.placement or self._entry.placement
-        if placement == "none" or (placement == "offload" and fits_in_memory(self._entry)):
-            return None
-        if self._settings.offload_folder:
-            return Path(self._settings.offload_folder).expanduser() / self._entry.slug
-        return self._offloaded
 
     def models(self, landing: Landing) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""

@@ -167,12 +167,24 @@ def _bring_to(model: "PreTrainedModel", device: str, slug: str) -> None:
         raise ModelError(f"{slug} can't be brought to the device {device!r}: {error}") from error
 
 
-def fits_in_memory(entry: ModelEntry) -> bool:
-    """Whether four fifths of the memory that is free now hold the model's weights as they are run, about."""
+def offload_place(entry: ModelEntry, placement: str | None, folder: Path) -> Path | None:
+    """The folder that weights may be offloaded to; None where they stay on the device, or in memory.
+
+    Layers of `offload` go to disk only where four fifths of the memory that is free now don't hold the model, about.
+
+    Args:
+        entry: the model.
+        placement: what is asked for; None for what its entry says.
+        folder: the one to take.
+    """
     import psutil
 
+    where = placement or entry.placement
+    if where == "none" or entry.is_untrained:
+        return None
     grows = 4 if entry.quantization == "mxfp4" else 1
-    return completeness(entry.path).bytes_found * grows < 0.8 * psutil.virtual_memory().available
+    fits = completeness(entry.path).bytes_found * grows < 0.8 * psutil.virtual_memory().available
+    return None if where == "offload" and fits else folder
 
 
 def _is_half(config: "PretrainedConfig") -> bool:

@@ -67,9 +67,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         return load_registry(Path(self.models))
 
-    def offload_folder(self, slug: str) -> Path:
+    def offload_folder(self, slug: str, asked: str | None = None) -> Path:
         """Where the weights of a model may lie that neither a device nor the memory holds."""
-        return Path(self.models).parent / "build" / "offload" / slug
+        return (Path(asked).expanduser() if asked else Path(self.models).parent / "build" / "offload") / slug
 
     def library(self, only: list[str]) -> Library:
         """The concept library, narrowed to the concepts named, if any are.
