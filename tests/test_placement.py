@@ -1,9 +1,11 @@
 """Where weights lie and what they are held as: what the registry and the command say reaches the loader."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psutil
 import pytest
 import torch
@@ -11,17 +13,19 @@ from kin import KIN, make
 from tiny_library import write_library
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-from typer.testing import CliRunner
 
 import extract.quantizing
 from dagster_project import measuring
-from dagster_project.cli import app
-from extract import hashes
+from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.model_states import model_states
+from dagster_project.progress import LineProgress
+from dagster_project.running import check_settings, chosen_models, run_models
+from extract import hashes, loading
 from extract.loading import describe, load_model
 from extract.models import ModelEntry, model_fingerprint
-from extract.quantizing import bits_config, has_gradients
-from warehouse.errors import ModelError
-from warehouse.store import Store
+from extract.quantizing import Quantized, bits_config, has_gradients
+from warehouse.errors import InputError, ModelError
+from warehouse.tables import table
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +92,28 @@ def test_mxfp4_is_made_full_while_its_layers_are_offloaded(where: str, tmp_path:
         assert torch.equal(loaded.model(tokens, use_cache=False).logits, made(tokens, use_cache=False).logits)
 
 
-def test_what_is_said_of_placement_reaches_the_loader_and_changes_no_number(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _run(places: Warehouse, tables: list[str], **settings: Any) -> list[str]:
+    """Fill some tables of the registry's models, over one concept; the lines that are said on the way."""
+    said = Settings(concepts=["colours"], **settings)
+    lines: list[str] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        models = chosen_models(places, [])
+        run_models(instance, places, models, said, LineProgress(lines.append), untrained=False, only=tables)
+    return lines
+
+
+@pytest.fixture
+def places(tmp_path: Path, saved: Path) -> Warehouse:
     write_library(tmp_path / "concepts")
-    for name, folder in (
-        ("DAGSTER_HOME", "home"),
-        ("VESALIUS_CONCEPTS", "concepts"),
-        ("VESALIUS_MODELS", "models.toml"),
-    ):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    registered = f'[models.tiny]\npath = "{saved}"\nplacement = "offload"\n'
-    (tmp_path / "models.toml").write_text(registered)
+    return Warehouse(
+        root=str(tmp_path / "warehouse"), concepts=str(tmp_path / "concepts"), models=str(tmp_path / "models.toml")
+    )
+
+
+def test_what_is_said_of_placement_reaches_the_loader_and_changes_no_number(
+    places: Warehouse, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(places.models).write_text(f'[models.tiny]\npath = "{saved}"\nplacement = "offload"\n')
     told: list[tuple[str | None, Path | None]] = []
     load = measuring.load_model
 
@@ -108,20 +122,20 @@ def test_what_is_said_of_placement_reaches_the_loader_and_changes_no_number(
         return load(entry, **options)
 
     monkeypatch.setattr(measuring, "load_model", note)
-    few = ["--only", "numbers", "--no-umap", "--no-untrained", "--resamples", "20", "--permutations", "20"]
     free = psutil.virtual_memory()
-    for place, more in (("offloaded", ["--offload", str(tmp_path / "layers")]), ("whole", ["--placement", "none"])):
-        # As if the memory were too small for the layers.
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=1 << 10))
-        done = CliRunner().invoke(app, ["run", "--warehouse", str(tmp_path / place), "--memory", "1GB", *more, *few])
-        assert done.exit_code == 0, done.output
-    assert told == [("offload", tmp_path / "layers" / "tiny"), ("none", None)]
-    rows = [
-        Store(tmp_path / place).read("activations", model="tiny", concept="numbers") for place in ("offloaded", "whole")
-    ]
+    rows = []
+    for available, more in ((1 << 10, {}), (free.available, {}), (free.available, {"placement": "none"})):
+        # As if the memory were too small for the layers, and then as it is.
+        monkeypatch.setattr(psutil, "virtual_memory", lambda size=available: free._replace(available=size))
+        settings = {"offload_folder": str(tmp_path / "layers"), "memory": "1GB", **more}
+        _run(places, ["models", "tokens", "activations"], **settings)
+        rows.append(places.store.read("activations", model="tiny", concept="colours"))
+        shutil.rmtree(places.root)
+    assert told == [("offload", tmp_path / "layers" / "tiny"), ("offload", None), ("none", None)]
     assert rows[0].equals(rows[1])
-    refused = CliRunner().invoke(app, ["run", "--placement", "there"])
-    assert (refused.exit_code, "is no placement" in refused.stderr) == (2, True)
+    assert rows[0].equals(rows[2])
+    with pytest.raises(InputError, match="is no placement"):
+        check_settings(Settings(placement="there"))
 
 
 def test_the_hash_of_a_large_file_is_kept_and_taken_again_once_it_has_changed(
@@ -146,3 +160,29 @@ def test_the_hash_of_a_large_file_is_kept_and_taken_again_once_it_has_changed(
     (tmp_path / "cache" / "vesalius" / "hashes.sqlite").write_bytes(b"no database, but some other text")
     hashes._hash.cache_clear()
     assert hashes.hash_of(file) == take(file), "a cache that is broken is gone without"
+
+
+def test_weights_in_bits_are_measured_without_gradients_and_a_map_goes_stale_with_its_settings(
+    places: Warehouse, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = f'[models.tiny]\npath = "{saved}"\nquantization = "8bit"\n'
+    Path(places.models).write_text(entry)
+    # Stands for bitsandbytes: the weights stay as they are.
+    monkeypatch.setattr(loading, "quantized", lambda entry, *_: Quantized(entry.quantization))
+    lines = _run(places, ["models", "tokens", "pair_tokens", "saliency"])
+    assert any("tiny: no gradients, for its weights are held in 8bit" in line for line in lines)
+    assert places.store.footer("saliency", model="tiny", concept="colours") is None
+    assert places.store.read("models", model="tiny")["quantization"].to_pylist() == ["8bit"]
+
+    def state() -> tuple[str, bool]:
+        (found,) = model_states(places.registry().values(), places.store)
+        return found.state, found.last_run is not None
+
+    assert state() == ("landed", True)
+    no_map = table("knowledge_map").schema().empty_table()
+    places.store.write("knowledge_map", no_map, fingerprint="of a map", model="tiny", concept="colours")
+    assert state() == ("mapped", True)
+    Path(places.models).write_text(entry + 'placement = "auto"\n')
+    assert state() == ("mapped", True)
+    Path(places.models).write_text(entry + 'dtype = "bfloat16"\n')
+    assert state() == ("stale", True)
