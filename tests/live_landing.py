@@ -1,8 +1,8 @@
 """The landing of a model, live: the UI with its daemon on an empty home, the sensor switched on as the UI does it.
 
-`python tests/live_landing.py` takes minutes, for the sensor looks every 30 seconds: no part of the test suite. It copies
-a tiny model into the inbox slowly, changes the weights, kills a run, and prints what happened when; it fails where
-something ran that should not have.
+`python tests/live_landing.py` takes minutes, for the sensor looks every 30 seconds: no part of the test suite. It
+copies a tiny model into the inbox slowly, changes the weights, kills a run, and prints what happened when; it fails
+where something ran that should not have.
 """
 
 import argparse

@@ -410,6 +410,13 @@ def test_a_request_measures_as_the_last_run_of_the_model_did(
 # The schedule
 
 
+@pytest.fixture
+def kept() -> Iterator[dg.DagsterInstance]:
+    """An instance on disk: a schedule opens its own."""
+    with dg.instance_for_test() as found:
+        yield found
+
+
 def nightly(places: Warehouse, instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
     context = dg.build_schedule_context(
         instance=instance,
@@ -421,17 +428,17 @@ def nightly(places: Warehouse, instance: dg.DagsterInstance) -> list[dg.RunReque
 
 
 def test_the_night_runs_every_partition_that_is_there_twins_first(
-    places: Warehouse, inbox: Path, folder: Path, instance: dg.DagsterInstance
+    places: Warehouse, inbox: Path, folder: Path, kept: dg.DagsterInstance
 ) -> None:
-    assert "There is no model yet" in nightly(places, instance)
+    assert "There is no model yet" in nightly(places, kept)
     for name in ("one", "busy", "broken"):
         shutil.copytree(folder, inbox / name)
-    register_models(instance, ["one", "one.untrained", "busy", "broken", "gone", "unregistered"])
-    finished(instance, "one", dg.DagsterRunStatus.SUCCESS, {}, sample=500)
-    finished(instance, "unregistered", dg.DagsterRunStatus.SUCCESS, {}, model_folder=str(folder))
-    finished(instance, "busy", dg.DagsterRunStatus.STARTED, {})
-    finished(instance, "broken", dg.DagsterRunStatus.FAILURE, {})
-    requests = nightly(places, instance)
+    register_models(kept, ["one", "one.untrained", "busy", "broken", "gone", "unregistered"])
+    finished(kept, "one", dg.DagsterRunStatus.SUCCESS, {}, sample=500)
+    finished(kept, "unregistered", dg.DagsterRunStatus.SUCCESS, {}, model_folder=str(folder))
+    finished(kept, "busy", dg.DagsterRunStatus.STARTED, {})
+    finished(kept, "broken", dg.DagsterRunStatus.FAILURE, {})
+    requests = nightly(places, kept)
     assert [one.partition_key for one in requests] == ["one.untrained", "one", "unregistered"]
     assert requests[1].run_config == {"resources": {"settings": {"config": {"sample": 500}}}}
     assert requests[2].run_config == {"resources": {"settings": {"config": {"model_folder": str(folder)}}}}
@@ -439,11 +446,11 @@ def test_the_night_runs_every_partition_that_is_there_twins_first(
 
 
 def test_a_night_with_nothing_to_run_says_why(
-    places: Warehouse, inbox: Path, folder: Path, instance: dg.DagsterInstance
+    places: Warehouse, inbox: Path, folder: Path, kept: dg.DagsterInstance
 ) -> None:
     shutil.copytree(folder, inbox / "broken")
-    register_models(instance, ["broken", "gone"])
-    finished(instance, "broken", dg.DagsterRunStatus.FAILURE, {})
-    reason = nightly(places, instance)
+    register_models(kept, ["broken", "gone"])
+    finished(kept, "broken", dg.DagsterRunStatus.FAILURE, {})
+    reason = nightly(places, kept)
     assert "broken: its last run failed" in reason
     assert "gone: its weights are not there" in reason
