@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: atlas test ui bench validate lock format clean
 
 atlas: $(READY)
-	@$(BIN)/vesalius run
+	@$(BIN)/vesalius run --model reference --model planted
 
 test: $(READY)
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
 Everything heavy is imported by the command that needs it, so that help shows at once. Errors of ours become one message
 on standard error: exit code 2 for what the user can mend, 1 for the machine's refusals. The commands around SQL are in
-`cli_sql`, those that train models in `cli_reference`.
+`cli_sql`, those around the registry in `cli_models`, those that train models in `cli_reference`.
 """
 
 import os
@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dagster_project.cli_findings import findings
+from dagster_project.cli_models import add, models
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
@@ -95,7 +96,7 @@ def run(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all models."),
+        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all that are here."),
     ] = None,
     concepts: ConceptsOption = None,
     only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,
@@ -136,6 +137,16 @@ def run(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(
+            help="Where weights lie: none, auto, offload. Default: what models.toml says, or all on the device."
+        ),
+    ] = None,
+    offload: Annotated[
+        Path | None,
+        typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload."),
+    ] = None,
 ) -> None:
     """Run models over the concept library, measure and draw. What is current already costs nothing."""
     places = _places(warehouse, concepts)
@@ -154,6 +165,8 @@ def run(
         permutations=permutations,
         device=device,
         dtype=dtype,
+        placement=placement,
+        offload_folder=str(offload) if offload else None,
         lesions=_names(lesions),
         sites=_names(sites),
         contributions=contributions,
@@ -180,42 +193,6 @@ def run(
             farewell,
         )
     _print_outcome(places, [entry.slug for entry in entries], names, outcome)
-
-
-@app.command()
-def add(
-    path: Annotated[Path, typer.Argument(help="The model's folder, as save_pretrained writes it.")],
-    slug: Annotated[str | None, typer.Option(help="The model's name. Default: made from the folder's.")] = None,
-) -> None:
-    """Register a model in models.toml, under a name."""
-    from dagster_project.defs.partitions import register_models
-    from dagster_project.instance import open_instance
-    from extract.models import add_model
-
-    places = _places(None, None)
-    entry = add_model(Path(places.models), path, slug)
-    with open_instance() as instance:
-        register_models(instance, places.registry())
-    typer.echo(f"{entry.slug} is registered: {entry.path}")
-
-
-@app.command()
-def models(warehouse: WarehouseOption = None) -> None:
-    """List the registered models, and whether they have landed in the warehouse."""
-    from dagster_project.terminal import console, plain_table
-    from extract.models import model_files
-    from warehouse.errors import ModelError
-
-    places = _places(warehouse, None)
-    rows = []
-    for entry in places.registry().values():
-        try:
-            model_files(entry)
-            landed = "landed" if places.store.footer("models", model=entry.slug) else "not run yet"
-        except ModelError:
-            landed = "no model there"
-        rows.append([entry.slug, landed, str(entry.path), entry.description])
-    console().print(plain_table(["model", "state", "folder", "description"], rows))
 
 
 @concepts_app.command("check")
@@ -257,11 +234,12 @@ def ui(
     from dagster_project.defs.partitions import register_models
     from dagster_project.defs.resources import PROJECT
     from dagster_project.instance import fail_dead_runs, open_instance
+    from extract.models import local_models
 
     places = _places(warehouse, concepts)
     with open_instance() as instance:
         fail_dead_runs(instance)
-        register_models(instance, places.registry())
+        register_models(instance, local_models(places.registry()))
     program = Path(sys.executable).with_name("dg")
     typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
@@ -300,6 +278,8 @@ def docs() -> None:
 
 
 app.command(cls=SqlCommand)(sql)
+app.command()(add)
+app.command()(models)
 app.command()(verify)
 app.command()(findings)
 app.command()(recommend)

@@ -44,11 +44,16 @@ def verify(
     (entry,) = chosen_models(places, [model])
     import torch
 
-    from extract.loading import load_model
+    from extract.loading import load_model, offload_place
     from extract.verification import verify as checked
 
     with console(error=True).status(f"{entry.slug}: load") as status:
-        loaded = load_model(entry, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype)
+        loaded = load_model(
+            entry,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=dtype,
+            offload_folder=offload_place(entry, None, places.offload_folder(entry.slug)),
+        )
         rows = checked(loaded, progress=lambda done: status.update(f"{entry.slug}: {done} is done"))
     revision = model_fingerprint(entry)
     commit = places.store.write(

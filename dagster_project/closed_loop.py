@@ -174,7 +174,7 @@ def _work(job: _Job) -> list[dict[str, Any]]:
     from extract.training import one_thread
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    loaded = load_model(job.entry, dtype="float32")
+    loaded = load_model(job.entry, dtype="float32", device_map="none")
     with one_thread(job.repeat):
         editor = _editor(job, loaded.model, loaded.tokenizer, load_library(job.concepts))
         if editor is None:

@@ -15,8 +15,9 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.loading import LoadedModel, describe, load_model
+from extract.loading import LoadedModel, describe, load_model, offload_place
 from extract.models import ModelEntry, model_fingerprint, plants_table
+from extract.quantizing import has_gradients
 from extract.untrained import compared, pairs_among
 from warehouse.store import Commit, Store, Writer
 from warehouse.tables import table
@@ -44,6 +45,7 @@ class Measuring:
         self._settings = settings
         self._progress = progress
         self._entry: ModelEntry = warehouse.model(slug, settings.model_folder)
+        self._offloaded = warehouse.offload_folder(slug, settings.offload_folder)
         self._concepts = warehouse.library(settings.concepts).names
         self._fingerprint = model_fingerprint(self._entry)
         self._lesions = read_lesions(settings.lesions)
@@ -56,15 +58,22 @@ class Measuring:
         import torch
 
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        placement = "none" if self._entry.is_untrained else self._settings.placement
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
-            loaded = load_model(self._entry, device=device, dtype=self._settings.dtype)
+            loaded = load_model(
+                self._entry,
+                device=device,
+                dtype=self._settings.dtype,
+                device_map=placement,
+                offload_folder=offload_place(self._entry, placement, self._offloaded),
+            )
             advance(1)
         return loaded
 
     def models(self, landing: Landing) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
         slug = self._entry.slug
-        expected = fingerprints.models(self._fingerprint, str(self._entry.path), self._settings.dtype)
+        expected = fingerprints.models(self._fingerprint, self._entry.source, self._settings.dtype)
         if landing.is_current(expected, model=slug):
             return
         row = describe(self._loaded)
@@ -124,7 +133,11 @@ class Measuring:
                 self._sweep(concept, {name: expected[name] for name in stale}, landings)
 
     def saliency(self, landing: Landing) -> None:
-        """The gradients of a sample of every concept's prompts."""
+        """The gradients of a sample of every concept's prompts; weights held in a few bits have none."""
+        if not has_gradients(self._entry):
+            title = f"{self._entry.slug}: no gradients, for its weights are held in {self._entry.quantization}"
+            with self._progress.stage(title, 0, "prompts"):
+                return
         for concept in self._concepts:
             expected = self._expected("saliency", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):

@@ -21,7 +21,7 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
 from dagster_project.progress import Progress
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
+from extract.models import ModelEntry, check_dtype, check_placement, local_models, model_fingerprint, resolve
 from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
 from warehouse.twins import original_slug
@@ -46,17 +46,19 @@ class Outcome:
 
 
 def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry]:
-    """The models meant by slugs and folders, or all that are registered; each is whole on disk.
+    """The models meant by slugs and folders, or all registered ones that are on this machine; each is whole on disk.
 
     Raises:
         ModelError: there is no such model, or its folder is none.
         InputError: no model at all, an untrained twin, or two folders of one slug, here or in the warehouse.
     """
     registry = warehouse.registry()
-    entries = dict.fromkeys([resolve(name, registry) for name in names] if names else registry.values())
+    chosen = [resolve(name, registry) for name in names] if names else local_models(registry).values()
+    entries = dict.fromkeys(chosen)
     if not entries:
         raise InputError(
-            f"{warehouse.models} registers no model: add one with `vesalius add PATH`, or give --model PATH."
+            f"{warehouse.models} registers no model that is on this machine: add one with `vesalius add PATH`, or give "
+            "--model PATH."
         )
     for entry in entries:
         if entry.is_untrained:
@@ -75,7 +77,7 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
 
 
 def check_settings(settings: Settings) -> None:
-    """See that lesions, patches, memory and type are written as they can be read, before anything is run.
+    """See that lesions, patches, memory, type and placement are written as they can be read, before anything is run.
 
     Raises:
         InputError: one of them is not.
@@ -85,6 +87,7 @@ def check_settings(settings: Settings) -> None:
     if settings.memory is not None:
         read_size(settings.memory)
     check_dtype(settings.dtype)
+    check_placement(settings.placement)
 
 
 def run_models(
@@ -117,7 +120,7 @@ def run_models(
     warehouse.store.remove_leftovers()
     registry = warehouse.registry()
     measured = [each for entry in entries for each in _with_twin(entry, untrained)]
-    register_models(instance, [*registry, *(entry.slug for entry in measured if entry.slug not in registry)])
+    register_models(instance, dict.fromkeys([*local_models(registry), *(entry.slug for entry in measured)]))
     defs = build_defs(warehouse, progress)
     results = [_execute(defs, instance, LIBRARY, settings)]
     for entry in measured:
@@ -193,7 +196,7 @@ def _refuse_taken_slug(warehouse: Warehouse, entry: ModelEntry) -> None:
     if warehouse.store.footer("models", model=entry.slug) is None:
         return
     source = warehouse.store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
-    if source != str(entry.path):
+    if source != entry.source:
         raise InputError(
             f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
             f"`vesalius add {entry.path} --slug NAME`."

@@ -28,6 +28,10 @@ _TOKENIZERS = (
     ("spiece.model",),
 )
 _JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", INDEX)
+_PICKLED = (
+    "its weights are pickles, which run code when they are opened: save them as safetensors, with "
+    "model.save_pretrained(folder)"
+)
 _LONGEST_HEADER = 100_000_000
 """Bytes of a header that safetensors itself takes at most."""
 
@@ -62,7 +66,7 @@ class _Header:
     tensors: frozenset[str]
 
 
-def completeness(folder: Path) -> Completeness:
+def completeness(folder: Path, *, weights: bool = True) -> Completeness:
     """How much of a model is in a folder, told without loading anything.
 
     A folder has landed if there are a config, a tokenizer and weights; if all shards that the index names are there; if
@@ -70,16 +74,19 @@ def completeness(folder: Path) -> Completeness:
     is still being copied does not count; and if its JSON files parse. Files are not hashed, and a SentencePiece model
     can't be told from half of one.
 
+    Args:
+        weights: whether they have to be there; an untrained twin needs none.
+
     Raises:
         OSError: the folder is there and can't be read.
     """
     try:
-        return _seen(folder)
+        return _seen(folder, weights=weights)
     except FileNotFoundError as error:
         return Completeness("partly", f"{error.filename} went away while it was looked at")
 
 
-def _seen(folder: Path) -> Completeness:
+def _seen(folder: Path, *, weights: bool) -> Completeness:
     found = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     config = folder / "config.json"
     if not found and not config.is_file() and not _matching(folder, PICKLES):
@@ -87,20 +94,16 @@ def _seen(folder: Path) -> Completeness:
     index = _index(folder)
     headers = {file.name: _header(file) for file in found}
     size = sum(file.stat().st_size for file in found)
-    fault = next(_faults(folder, index, headers), None)
+    fault = next(_faults(folder, index, headers, weights=weights), None)
     if fault is not None:
         return Completeness("partly", fault, size, _expected(index, headers))
     count = "1 weight file" if len(found) == 1 else f"{len(found)} weight files"
     return Completeness("landed", f"{count}, all whole", size, size)
 
 
-def shards(folder: Path) -> frozenset[str] | None:
-    """The weight files that the folder's index names; None if there is no index, or it can't be read."""
-    index = _index(folder)
-    return None if index is None else frozenset(index["weight_map"].values())
-
-
-def _faults(folder: Path, index: dict[str, Any] | None, headers: Mapping[str, _Header | None]) -> Iterator[str]:
+def _faults(
+    folder: Path, index: dict[str, Any] | None, headers: Mapping[str, _Header | None], *, weights: bool
+) -> Iterator[str]:
     """What is missing or torn, the plainest first."""
     if not (folder / "config.json").is_file():
         yield "config.json is missing"
@@ -110,8 +113,13 @@ def _faults(folder: Path, index: dict[str, Any] | None, headers: Mapping[str, _H
     yield from (f"{name} does not parse: half of it, or none" for name in _JSON_FILES if not _parses(folder / name))
     if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
         yield "there is no tokenizer (tokenizer.json, tokenizer.model, or vocab.json and merges.txt)"
+    if weights:
+        yield from _torn_weights(folder, index, headers)
+
+
+def _torn_weights(folder: Path, index: dict[str, Any] | None, headers: Mapping[str, _Header | None]) -> Iterator[str]:
     if not headers:
-        yield "the weights are pickles, not safetensors" if _matching(folder, PICKLES) else "there are no weights"
+        yield _PICKLED if _matching(folder, PICKLES) else "there are no weights"
     if (folder / INDEX).is_file() and index is None:
         yield f"{INDEX} names no shards"
     yield from _missing_shards(index, headers)

@@ -338,7 +338,7 @@ def test_add_registers_a_folder_once_under_a_name(elsewhere: Path, world: Path) 
         assert instance.get_dynamic_partitions("models") == ["mine"]
     listed = CliRunner().invoke(app, ["models"]).stdout
     assert "mine" in listed
-    assert "not run yet" in listed
+    assert "landed" in listed
 
 
 def test_the_registry_that_comes_along_names_the_two_embedded_models(monkeypatch: pytest.MonkeyPatch) -> None:

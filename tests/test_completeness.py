@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from extract.completeness import completeness, shards
+from extract.completeness import completeness
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = "model.safetensors.index.json"
@@ -42,7 +42,6 @@ def test_a_whole_folder_has_landed_and_tells_its_bytes(whole: Path) -> None:
     assert (found.state, found.reason) == ("landed", "2 weight files, all whole")
     assert found.is_landed
     assert found.bytes_found == found.bytes_expected == _weights(whole)
-    assert shards(whole) == set(SHARDS)
 
 
 def test_no_folder_and_a_folder_without_a_model_are_only_known(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def _pickled(folder: Path) -> None:
         (_without(SHARDS[1]), f"1 of 2 weight files are missing, {SHARDS[1]} first"),
         (_without(INDEX), f"{INDEX} is missing"),
         (_without(*SHARDS, INDEX), "there are no weights"),
-        (_pickled, "the weights are pickles, not safetensors"),
+        (_pickled, "its weights are pickles"),
         (_written("config.json", '{"model_type"'), "config.json does not parse"),
         (_written("tokenizer.json", ""), "tokenizer.json does not parse"),
         (_written(INDEX, '{"metadata": {}}'), f"{INDEX} names no shards"),

@@ -50,6 +50,13 @@ EXTRACTION = (
             count("vocabulary", "Rows of the output layer.", "tokens", minimum=1),
             Column("parameters", BIG, "Weights, tied ones counted once.", unit="weights", minimum=1),
             Column("dtype", TEXT, "The type that the weights were run in."),
+            Column(
+                "quantization",
+                TEXT,
+                "What the weights are held as, or were stored as, where that is not their type: `8bit`, `4bit`; "
+                "`mxfp4, dequantized` was stored in four bits and is run in `dtype`; null for others.",
+                nullable=True,
+            ),
             Column("landed_at", pa.timestamp("us", tz="UTC"), "When the model was first recorded."),
             Column(
                 "fingerprint",
@@ -63,7 +70,7 @@ EXTRACTION = (
                 nullable=True,
             ),
         ),
-        version=2,
+        version=3,
     ),
     Table(
         name="plants",

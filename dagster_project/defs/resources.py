@@ -80,6 +80,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         registered = load_registry(Path(self.models))
         return registered | whole_models(read_inbox(self.inbox_folder, registered))
 
+    def offload_folder(self, slug: str, asked: str | None = None) -> Path:
+        """Where the weights of a model may lie that neither a device nor the memory holds."""
+        return (Path(asked).expanduser() if asked else Path(self.models).parent / "build" / "offload") / slug
+
     def library(self, only: list[str]) -> Library:
         """The concept library, narrowed to the concepts named, if any are.
 
@@ -132,6 +136,12 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     device: str | None = Field(default=None, description="Where the model runs; by default a GPU where there is one.")
     dtype: str | None = Field(
         default=None, description="float32 or bfloat16; by default what the model's config names."
+    )
+    placement: str | None = Field(
+        default=None, description="Where weights lie: none, auto or offload; by default what the registry says."
+    )
+    offload_folder: str | None = Field(
+        default=None, description="Where weights lie that neither device nor memory holds; by default build/offload."
     )
     token_budget: int | None = Field(
         default=None, ge=1, description="Tokens of one batch; by default as the device likes."
