@@ -1,8 +1,8 @@
 """The inbox: a folder where models are put, each in a folder of its own, without a line in the registry.
 
-A folder goes by the slug of its name. Where the registry has that slug and no whole model for it, the folder is that
-model's, and is run as the registry says; else it is a model of its own. Whether it is whole is asked in
-`extract.completeness`, whether it is still being written in `arrivals`.
+A folder goes by the slug of its name. Where the registry has that slug, or a hub's model of that name, and no whole
+model for it, the folder is that model's, and is run as the registry says; else it is a model of its own. Whether it is
+whole is asked in `extract.completeness`, whether it is still being written in `arrivals`.
 """
 
 from collections.abc import Mapping
@@ -41,12 +41,14 @@ def read_inbox(inbox: Path, registry: Mapping[str, ModelEntry]) -> Inbox:
     entries: dict[str, ModelEntry] = {}
     faults: dict[str, str] = {}
     named = {entry.path for entry in registry.values()}
+    of_hub = {slug_of(Path(entry.hub_id)): slug for slug, entry in registry.items() if entry.hub_id}
     folders = [folder for folder in inbox.iterdir() if folder.is_dir()] if inbox.is_dir() else []
     for folder in sorted(folder.absolute() for folder in folders if not folder.name.startswith(".")):
         if folder in named or folder.resolve() in named:
             continue
         try:
             slug = slug_of(folder)
+            slug = of_hub.get(slug, slug)
             registered = registry.get(slug)
             if slug in entries:
                 faults[folder.name] = f"it would be called {slug!r}, and so is {entries[slug].path.name}: rename one"

@@ -117,7 +117,7 @@ def switch_on(port: int) -> None:
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    for _ in range(180):
+    for _ in range(900):
         try:
             with urllib.request.urlopen(asked, timeout=10) as answer:
                 found = json.load(answer)
@@ -217,7 +217,7 @@ def kill_next_run(instance: dg.DagsterInstance) -> None:
     say(f"killed the process {process} of a run")
 
 
-def until(condition: Callable[[], bool], seconds: int = 900) -> None:
+def until(condition: Callable[[], bool], seconds: int = 3600) -> None:
     """Wait for something to be so.
 
     Raises:

@@ -230,8 +230,17 @@ def test_a_folder_of_the_inbox_is_a_model_of_its_own_or_the_one_that_waits_for_i
 ) -> None:
     shutil.copytree(folder, inbox / "Some Model")
     shutil.copytree(folder, inbox / "big")
-    (tmp_path / "models.toml").write_text('[models.big]\npath = "not-here"\ndtype = "bfloat16"\n')
+    shutil.copytree(folder, inbox / "Small-IT")
+    (tmp_path / "models.toml").write_text(
+        '[models.big]\npath = "not-here"\ndtype = "bfloat16"\n[models.hubs]\nhub_id = "owner/Small-IT"\n'
+    )
     found = places.registry()
+    assert sorted(found) == ["big", "hubs", "some-model"]
+    assert found["hubs"].path == inbox / "Small-IT"
+    elsewhere = places.model_copy(update={"models": str(tmp_path / "registry" / "models.toml"), "inbox": str(inbox)})
+    (tmp_path / "registry").mkdir()
+    shutil.copy(tmp_path / "models.toml", elsewhere.models)
+    assert elsewhere.registry()["hubs"].path == inbox / "Small-IT"
     assert found["some-model"].path == inbox / "Some Model"
     assert (found["big"].path, found["big"].dtype) == (inbox / "big", "bfloat16")
     assert places.model("some-model", None) == found["some-model"]

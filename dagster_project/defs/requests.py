@@ -49,7 +49,8 @@ def last_settings(instance: dg.DagsterInstance, slug: str) -> dict[str, Any]:
     A partition holds what its last run asked for: with other settings a run would replace what someone chose.
     """
     run = _last_run(instance, slug, [dg.DagsterRunStatus.SUCCESS])
-    chosen = run.run_config.get("resources", {}).get("settings", {}).get("config", {}) if run else {}
+    config: dict[str, Any] = dict(run.run_config) if run else {}
+    chosen = config.get("resources", {}).get("settings", {}).get("config", {})
     return {name: value for name, value in chosen.items() if name in Settings.model_fields}
 
 

@@ -38,6 +38,8 @@ def nightly_atlas(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -
     partitions = instance.get_dynamic_partitions(str(MODELS.name))
     for slug in sorted(partitions, key=lambda slug: (original_slug(slug), not is_twin(slug))):
         settings = last_settings(instance, slug)
+        if original_slug(slug) in registry:
+            settings.pop("model_folder", None)
         entry = _entry(slug, settings.get("model_folder"), registry)
         if slug in busy:
             left_out.append(f"{slug}: a run of it is under way")
