@@ -248,20 +248,28 @@ def ui(
     os.execve(
         program,
         [str(program), "dev", "--host", "127.0.0.1", "--port", str(port)],
-        {**os.environ, **places.environment, "VIRTUAL_ENV": sys.prefix},
+        # The sensor may have to hash a weight file of many gigabytes in one go.
+        {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "600", **os.environ, **places.environment, "VIRTUAL_ENV": sys.prefix},
     )
 
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated pages anew: tables from the registry, validity from its results, architectures by trying."""
+    """Write the generated pages anew: tables, Dagster's definitions, validity results, architectures by trying."""
     from analyses.validity_summary import results_page
+    from dagster_project.definitions import build_defs
     from dagster_project.defs.resources import PROJECT
+    from dagster_project.inventory import inventory
     from extract.capabilities import architectures_markdown
     from warehouse.atomic import replacing
     from warehouse.reference import markdown
 
-    pages = {"tables": markdown(), "validity-results": results_page(), "architectures": architectures_markdown()}
+    pages = {
+        "tables": markdown(),
+        "dagster": inventory(build_defs()),
+        "validity-results": results_page(),
+        "architectures": architectures_markdown(),
+    }
     for name, lines in pages.items():
         path = PROJECT / "docs" / f"{name}.md"
         with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""The code location: puts assets, checks, jobs, sensors and resources together.
+"""The code location: puts assets, checks, jobs, sensors, schedules and resources together.
 
 `build_defs` is the one way to do so, for Dagster, for the commands and for tests. What it puts together is in `defs`.
 """
@@ -16,7 +16,9 @@ from dagster_project.defs import (
     library,
     maps,
     references,
+    schedules,
     sensors,
+    upkeep,
 )
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.progress import LogProgress, Progress
@@ -30,24 +32,27 @@ def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = N
         progress: who is told how far work is; by default the run's log.
     """
     return dg.Definitions(
-        assets=[
-            library.library,
-            references.references,
-            extraction.extraction,
-            answers.judgements,
-            analyses.projections,
-            analyses.profiled,
-            maps.mapped,
-            maps.findings,
-            atlas.umap_pictures,
-            atlas.profile_map,
-            atlas.catalog,
-            *charts.OF_ALL,
-            *charts.OF_MODEL,
-        ],
+        assets=upkeep.maintained(
+            [
+                library.library,
+                references.references,
+                extraction.extraction,
+                answers.judgements,
+                analyses.projections,
+                analyses.profiled,
+                maps.mapped,
+                maps.findings,
+                atlas.umap_pictures,
+                atlas.profile_map,
+                atlas.catalog,
+                *charts.OF_ALL,
+                *charts.OF_MODEL,
+            ]
+        ),
         asset_checks=checks.sql_checks(),
         jobs=jobs.JOBS,
         sensors=[sensors.new_models],
+        schedules=[schedules.nightly_atlas],
         resources={
             "warehouse": warehouse or Warehouse.from_environment(),
             "settings": Settings.configure_at_launch(),

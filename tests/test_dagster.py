@@ -17,7 +17,7 @@ from tiny_models import LAYERS, save_tiny
 import extract.extraction
 from dagster_project import fingerprints, measuring
 from dagster_project.definitions import build_defs
-from dagster_project.defs import analyses, charts, extraction, library, maps, references, sensors
+from dagster_project.defs import analyses, charts, extraction, library, maps, references
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
@@ -157,18 +157,6 @@ def test_loading_the_definitions_brings_neither_torch_nor_umap() -> None:
     code = f"import sys, dagster_project.definitions; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_sensor_asks_for_the_partition_of_each_registered_model(places: Warehouse) -> None:
-    with dg.DagsterInstance.ephemeral() as empty:
-        context = dg.build_sensor_context(instance=empty, resources={"warehouse": places})
-        asked = sensors.new_models(context)
-        assert [request.partition_keys for request in asked.dynamic_partitions_requests] == [["tiny"]]
-        assert not asked.run_requests
-        register_models(empty, ["tiny"])
-        assert isinstance(
-            sensors.new_models(dg.build_sensor_context(instance=empty, resources={"warehouse": places})), dg.SkipReason
-        )
 
 
 # What is done, and what is not done again

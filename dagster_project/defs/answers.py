@@ -44,6 +44,8 @@ VERDICTS = "judge.sqlite"
     partitions_def=MODELS,
     # Of one asset; it is what makes the check's result optional too. `asset(output_required=False)` does not.
     can_subset=True,
+    # An endpoint has its limits: one run at a time asks it.
+    pool="judge",
     retry_policy=RETRIES,
 )
 def judgements(

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from dagster_project.inbox import INBOX, read_inbox, whole_models
 from extract.checking import check
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, load_registry, resolve
@@ -28,16 +29,21 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     root: str = Field(description="Folder of the warehouse: one folder a table.")
     concepts: str = Field(default=str(CONCEPTS), description="Folder of the concept library.")
     models: str = Field(default=str(PROJECT / "models.toml"), description="File that registers the models.")
+    inbox: str = Field(
+        default="", description="Folder of models without an entry; by default `inbox` beside that file."
+    )
 
     @classmethod
     def from_environment(
         cls, root: Path | None = None, concepts: Path | None = None, models: Path | None = None
     ) -> "Warehouse":
-        """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, or by default."""
+        """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, _INBOX, or by default."""
+        inbox = os.environ.get("VESALIUS_INBOX")
         return cls(
             root=_place(root, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data"),
             concepts=_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS),
             models=_place(models, "VESALIUS_MODELS", PROJECT / "models.toml"),
+            inbox=str(Path(inbox).expanduser().absolute()) if inbox else "",
         )
 
     @property
@@ -47,6 +53,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             "VESALIUS_WAREHOUSE": self.root,
             "VESALIUS_CONCEPTS": self.concepts,
             "VESALIUS_MODELS": self.models,
+            "VESALIUS_INBOX": str(self.inbox_folder),
         }
 
     @cached_property
@@ -59,13 +66,19 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The folder of charts."""
         return Path(self.root) / "charts"
 
+    @property
+    def inbox_folder(self) -> Path:
+        """The folder that models are put in without an entry."""
+        return Path(self.inbox) if self.inbox else Path(self.models).parent / INBOX
+
     def registry(self) -> dict[str, ModelEntry]:
-        """The registered models, by slug.
+        """The registered models, and those of the inbox that are whole, by slug.
 
         Raises:
             ModelError: the registry can't be read.
         """
-        return load_registry(Path(self.models))
+        registered = load_registry(Path(self.models))
+        return registered | whole_models(read_inbox(self.inbox_folder, registered))
 
     def offload_folder(self, slug: str, asked: str | None = None) -> Path:
         """Where the weights of a model may lie that neither a device nor the memory holds."""
@@ -109,8 +122,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             return entry
         if slug not in registry:
             raise ModelError(
-                f"{slug!r} is not registered in {self.models}. Add it with `vesalius add PATH --slug {slug}`, or "
-                "name its folder with `vesalius run --model PATH`."
+                f"{slug!r} is not registered in {self.models}, nor whole in {self.inbox_folder}. Add it with "
+                f"`vesalius add PATH --slug {slug}`, or name its folder with `vesalius run --model PATH`."
             )
         return registry[slug]
 
