@@ -201,11 +201,16 @@ def model_files(entry: ModelEntry) -> list[Path]:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: it is no model folder as save_pretrained writes it.")
     weights = [] if entry.is_untrained else _weights(folder)
-    tokenizer = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
+    tokenizer = tokenizer_files(folder)
     if not tokenizer:
         raise ModelError(f"{folder} has no tokenizer: put its tokenizer.json and tokenizer_config.json there.")
     templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
     return sorted({folder / "config.json", *weights, *tokenizer, *templates}, key=lambda file: file.name)
+
+
+def tokenizer_files(folder: Path) -> set[Path]:
+    """The files of a tokenizer in a folder; none where there is none."""
+    return {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
 
 
 def _weights(folder: Path) -> list[Path]:
