@@ -1,7 +1,7 @@
 """`vesalius estimate`: what a run of a model would take, told before any weight is read.
 
-What is counted and how is in `extract.estimation` and `extract.speed`; here the model is found, what there is of memory and
-disk is asked of the machine, and all of it is laid out. The check that a run makes by itself is in `fitting`.
+What is counted and how is in `extract.estimation` and `extract.speed`; here the model is found, the machine is asked
+what it has of memory and disk, and all of it is laid out. The check that a run makes by itself is in `fitting`.
 """
 
 import json
@@ -217,8 +217,8 @@ def _print(made: "Estimate", room: "Room", seconds: Mapping[str, tuple[float, fl
 
     out, need, shape = console(), made.memory, made.shape
     out.print(
-        f"{made.model}: {shape.architecture}, {shape.weights:,} weights in {shape.dtype}, {len(shape.layers)} layers of "
-        f"width {shape.width}. {made.concepts} concepts, {made.prompts:,} prompts, {made.tokens:,} tokens."
+        f"{made.model}: {shape.architecture}, {shape.weights:,} weights in {shape.dtype}, {len(shape.layers)} layers "
+        f"of width {shape.width}. {made.concepts} concepts, {made.prompts:,} prompts, {made.tokens:,} tokens."
     )
     out.print()
     rows = [

@@ -1,7 +1,7 @@
 """Whether a model that is about to be loaded fits: a quick look, which refuses what surely can't be run.
 
-It reads the model's config and the sizes of what the warehouse holds, and counts what no setting makes less: the weights, the
-intact streams of the largest concept, the vectors that will be written. The whole estimate is `vesalius estimate`.
+It reads the model's config, and counts what no setting makes less: the weights, the intact streams of the largest
+concept, the vectors that are not in the warehouse yet. The whole estimate is `vesalius estimate`.
 """
 
 import shutil
@@ -22,9 +22,7 @@ _BYTES = {"float32": 3.0, "bfloat16": 1.9}
 """Of a number of a stored vector, two of three positions of which are as exact as the type; *measured*."""
 
 
-def check_fits(
-    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], device: str
-) -> None:
+def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], device: str) -> None:
     """See that a model, and what is made of it, may fit.
 
     Args:
@@ -50,15 +48,16 @@ def check_fits(
     tokens = most * _TOKENS
     load = Load(tokens, tokens, 0, most, 1, 0, _TOKENS, 512, 0, 0, 0, settings.contributions)
     need = memory(load, shape, shared=not on_gpu)
-    tables = _vectors(entry, settings, store, prompts, shape.width * _BYTES[shape.dtype], len(shape.layers))
+    rows = _vectors(entry, settings, store, prompts, len(shape.layers))
+    tables = {name: int(count * shape.width * _BYTES[shape.dtype]) for name, count in rows.items()}
     why = refusals(need, sum(tables.values()), shape, room)
     refuse(why, [*remedies(need, tables, shape, room, host=host)] if why else [], HOW)
 
 
 def _vectors(
-    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], vector: float, layers: int
+    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], layers: int
 ) -> dict[str, int]:
-    """Bytes of vectors of each table, but for what lies there already."""
+    """Vectors of each table, but for those that lie there already."""
     wanted = {"activations": 3 * (layers + 1)}
     if settings.contributions and not entry.is_untrained:
         wanted["contributions"] = 6 * layers
@@ -67,5 +66,5 @@ def _vectors(
         for concept, count in prompts.items():
             path = store.path(name, model=entry.slug, concept=concept)
             if not path.exists():
-                found[name] += int(count * each * vector)
+                found[name] += count * each
     return found

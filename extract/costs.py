@@ -17,7 +17,6 @@ FORWARD = 2
 """Operations for a weight that a token is multiplied with: a multiplication and an addition."""
 
 
-
 @dataclass(frozen=True)
 class Work:
     """What is to be done.

@@ -1,8 +1,8 @@
-"""What a run of a model would take: forwards, operations, reads of weights, memory and disk, before any weight is read.
+"""What a run of a model would take: forwards, operations, reads of weights, memory, disk, before a weight is read.
 
-Belongs here: the whole of an estimate, put together from the plan that the run itself would follow (`planned`), counts of
-the engine on hollow layers (`hollow`), what those cost (`costs`), memory (`room`) and tables (`sizes`). How long it takes
-on a machine is in `speed`. Everything counts a run from nothing: what a warehouse holds already costs nothing again.
+Belongs here: the whole of an estimate, put together from the plan that the run itself would follow (`planned`), counts
+of the engine on hollow layers (`hollow`), what those cost (`costs`), memory (`room`) and tables (`sizes`). How long it
+takes on a machine is in `speed`. A run from nothing is meant: what a warehouse holds already costs nothing again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -111,8 +111,8 @@ def estimate(
         choices: how much is measured.
         device: the sort of device, `cpu` or `cuda`: it decides how large batches are.
         dtype: what the model is run in; by default as `load_model` would choose.
-        device_memory: bytes that are free there before the model is loaded; decides into how many sweeps a concept is cut.
-            By default as many as are wanted.
+        device_memory: bytes that are free there before the model is loaded; they decide into how many sweeps a concept
+            is cut. By default as many as are wanted.
         shared: whether that is main memory.
         shape: the model's, if it was read already.
 
@@ -120,8 +120,10 @@ def estimate(
         ModelError: there is no such model, or its config or tokenizer can't be read.
     """
     from extract.costs import Work
+    from extract.extraction import TOKEN_BUDGETS
     from extract.sizes import added, table_sizes
 
+    budget = choices.token_budget or TOKEN_BUDGETS[device]
     shape = shape or outline(entry, dtype)
     tokenizer, assumption = tokenizer_of(entry, concepts)
     chat = entry.chat_template and assumption is None
@@ -143,7 +145,7 @@ def estimate(
         works["saliency"] += saliency
         works["answers"] += answers
         sizes.append(table_sizes(plan, shape, choices))
-        loads.append(_load(plan, found, shape, choices, device, saliency_tokens, (rows, tokens)))
+        loads.append(_load(plan, found, shape, budget, saliency_tokens=saliency_tokens, answers=(rows, tokens)))
     works[PREPARATION] = _preparation(chosen, shape)
     if choices.untrained:
         for plan in plans(tokenizer, concepts, choices, chat=chat, twin=True):
@@ -277,14 +279,13 @@ def _load(
     plan: Plan,
     found: _Sweeps,
     shape: Outline,
-    choices: Choices,
-    device: str,
+    budget: int,
+    *,
     saliency_tokens: int,
     answers: tuple[int, int],
 ) -> Load:
-    from extract.extraction import TOKEN_BUDGETS, rows_of
+    from extract.extraction import rows_of
 
-    budget = choices.token_budget or TOKEN_BUDGETS[device]
     lengths = [len(tokens) for tokens in plan.subject.tokenized.indices]
     lesioned = [lengths[row] for row in rows_of(plan.subject.sample, plan.subject.prompts)]
     corrupted = {*zip(*(plan.subject.pairs[name].to_pylist() for name in ("template", "corrupting_term")), strict=True)}

@@ -1,9 +1,9 @@
 """A sweep run on hollow layers: layers of width 1 that know nothing and count what goes through them.
 
-The engine that will run the model is run itself, so that a plan of it can't differ from what it does. All that is counted
-grows by the same number from layer to layer, as streams join, but for the last layer, which is run at the wanted tokens
-only. So a stack of four hollow layers and one of five tell of any number. What the counts cost with real layers is in
-`estimation`.
+The engine that will run the model is run itself, so that a plan of it can't differ from what it does. All that is
+counted grows by the same number from layer to layer, as streams join, but for the last layer, which is run at the
+wanted tokens only. So a stack of four hollow layers and one of five tell of any number. What the counts cost with real
+layers is in `costs`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from extract.machine import Machine, trial_batch
 from extract.parts import Parts
 from extract.stack import Stack
-from extract.sweep import Effects, sweep
+from extract.sweep import sweep
 from extract.task import Task
 
 CALLS, PROJECTED, ATTENDED, PAIRS, MLP = range(5)

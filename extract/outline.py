@@ -1,7 +1,7 @@
 """A model's shape, read off its config alone: how many weights it has, and what a token costs in each layer.
 
-The model is made without memory (on torch's `meta` device), so every count is exact and no weight is read. What a run does
-with such a model is counted in `hollow` and `estimation`.
+The model is made without memory (on torch's `meta` device), so every count is exact and no weight is read. What a run
+does with such a model is counted in `hollow` and `estimation`.
 """
 
 from collections.abc import Sized

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from extract.tokenization import Tokenized
 
 _PIECE = 6
-"""Letters of a token of the stand-in tokenizer: words in common use are one token of a real one, names of drugs three."""
+"""Letters of a token of the stand-in tokenizer: words in use are one token of a real one, names of drugs three."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def tokenizer_of(entry: ModelEntry, concepts: Sequence[Concept]) -> "tuple[PreTr
     """
     if not tokenizer_files(entry.path):
         return _stand_in(concepts), (
-            f"{entry.path} has no tokenizer: tokens are taken to be words, and pieces of {_PIECE} letters of longer ones."
+            f"{entry.path} has no tokenizer: tokens are taken to be words, and of longer ones {_PIECE} letters each."
         )
     from transformers import AutoTokenizer
 
@@ -163,7 +163,9 @@ def _stand_in(concepts: Sequence[Concept]) -> "PreTrainedTokenizerBase":
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    pieces = pre_tokenizers.Split(Regex(rf" ?\p{{L}}{{1,{_PIECE}}}| ?\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]|\s"), "isolated")
+    pieces = pre_tokenizers.Split(
+        Regex(rf" ?\p{{L}}{{1,{_PIECE}}}| ?\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]|\s"), "isolated"
+    )
     texts: list[str] = []
     for concept in concepts:
         rows = library_tables(concept)["prompts"]

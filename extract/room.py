@@ -1,7 +1,7 @@
 """How much memory a run would take, whether that fits, and what would fit instead.
 
-Weights are known exactly, streams as the sweep counts them; what a layer, a head or a graph needs while it works is counted
-from shapes. What is done when memory runs out all the same is in `memory`. Nothing here needs torch.
+Weights are known exactly, streams as the sweep counts them; what a layer, a head or a graph needs while it works is
+counted from shapes. What is done when memory runs out all the same is in `memory`. Nothing here needs torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -161,8 +161,8 @@ def refusals(need: Memory, disk: int, shape: Outline, room: Room) -> tuple[str, 
     least = need.least + (LIBRARIES if room.shared else 0)
     if least > room.memory:
         found.append(
-            f"{shape.architecture} in {shape.dtype} takes {size(least)} at least ({size(need.weights)} of weights), and "
-            f"{room.device} has {size(room.memory)}."
+            f"{shape.architecture} in {shape.dtype} takes {size(least)} at least ({size(need.weights)} of weights), "
+            f"and {room.device} has {size(room.memory)}."
         )
     if disk > room.disk:
         found.append(f"The tables take {size(disk)}, and the disk has {size(room.disk)} free.")
@@ -232,5 +232,6 @@ def size(count: float, *, up: bool = False) -> str:
     for unit, step in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= step:
             value = count / step
-            return f"{value + 0.5:.0f} {unit}" if up else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+            whole = up or value >= 100
+            return f"{value + 0.5 * up:.0f} {unit}" if whole else f"{value:.1f} {unit}"
     return f"{count:.0f} B"

@@ -1,8 +1,8 @@
 """How many rows and bytes each table of a run gets, found by writing a little of it.
 
-Rows are counted as the run counts them. Bytes come from the writer of the warehouse itself: one layer of each table, with
-the run's own keys and random numbers in the shape of what is measured, goes into a folder that is thrown away. Tables of
-which all is known beforehand (how prompts are split) are written as they are.
+Rows are counted as the run counts them. Bytes come from the writer of the warehouse itself: one layer of each table,
+with the run's own keys and random numbers in the shape of what is measured, goes into a folder that is thrown away.
+Tables of which all is known beforehand (how prompts are split) are written as they are.
 """
 
 import tempfile
@@ -69,7 +69,7 @@ def table_sizes(plan: Plan, shape: Outline, choices: Choices) -> Sizes:
 
 def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[int, int]:
     """Rows, and the bytes that they take, but for the file's own footer."""
-    keys = {key: "estimate" for key in table(name).partitions}
+    keys = dict.fromkeys(table(name).partitions, "estimate")
     with store.writer(name, fingerprint="", width=width, **keys) as empty:
         pass
     with store.writer(name, fingerprint="", width=width, **keys) as full:

@@ -1,8 +1,8 @@
 """How fast this machine does what an estimate counts: a probe of a second or two, and what follows from it.
 
-Where the model's layers are small enough, two of them are made of random weights and run through the engine itself, on a few
-of the run's own prompts: the time of a call and that of an operation come from two tasks of unlike size. Of larger layers
-only a matrix product and a copy are measured, and time is the longer of operations and reads. Either way it says so.
+Where the model's layers are small enough, two of them are made of random weights and run through the engine itself, on
+a few of the run's own prompts: the time of a call and that of an operation come from two tasks of unlike size. Of
+larger layers only a matrix product and a copy are measured, and time is the longer of operations and reads.
 """
 
 import time
