@@ -27,8 +27,8 @@ from warehouse.tables import POSITIONS, table
 _MOST = 6_000_000
 """Numbers of a layer that are written at most; a table of wide vectors is tried on some of its prompts."""
 
-_ANSWER_BYTES = 90
-"""Of a row of `responses`: a short text and what it was compared by. *Measured* on the embedded models."""
+_ANSWER_BYTES = 200
+"""Of a row of `responses`: a short text and what it was compared by. *Measured* on the embedded models: 197 and 208."""
 
 Sizes = dict[str, tuple[int, int]]
 """Rows and bytes of each table."""
@@ -41,34 +41,38 @@ def table_sizes(plan: Plan, shape: Outline, choices: Choices) -> Sizes:
     found: Sizes = {}
     with tempfile.TemporaryDirectory() as folder:
         written = partial(_written, Store(Path(folder)), width=shape.width)
-        found["tokens"] = written("tokens", plan.subject.tokenized.table)
+        found["tokens"] = _whole(*written("tokens", plan.subject.tokenized.table))
         if plan.pair_tokens.num_rows:
-            found["pair_tokens"] = written("pair_tokens", plan.pair_tokens)
+            found["pair_tokens"] = _whole(*written("pair_tokens", plan.pair_tokens))
         generator = np.random.default_rng(0)
         samples: dict[str, Callable[[], pa.Table]] = {
             "activations": lambda: _vectors("activations", plan.subject, shape, generator),
             "contributions": lambda: _vectors("contributions", plan.subject, shape, generator),
-            "lesions": lambda: _effects(plan, shape)["lesions"],
-            "patches": lambda: _effects(plan, shape)["patches"],
+            "lesions": lambda: _lesions(plan, shape),
+            "patches": lambda: _patches(plan),
         }
         for name, sample in samples.items():
             if rows[name]:
-                few, size = written(name, sample())
-                found[name] = rows[name], round(size * rows[name] / few)
+                few, base, size = written(name, sample())
+                found[name] = rows[name], base + round(size * rows[name] / few)
         # A vector a first token: as dear as one of `activations`, and few.
         if rows["first_tokens"]:
             found["first_tokens"] = rows["first_tokens"], rows["first_tokens"] * shape.width * 4 + 2000 * layers
         if plan.subject.sample.num_rows:
-            few, size = written("saliency", _gradients(plan, shape, generator))
-            found["saliency"] = few * layers, size * layers
+            few, base, size = written("saliency", _gradients(plan, shape, generator))
+            found["saliency"] = few * layers, base + size * layers
         if choices.answers and plan.answered.num_rows:
             count = plan.answered.num_rows * (layers + 1)
             found["responses"] = count, count * _ANSWER_BYTES
     return found
 
 
-def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[int, int]:
-    """Rows, and the bytes that they take, but for the file's own footer."""
+def _whole(rows: int, base: int, size: int) -> tuple[int, int]:
+    return rows, base + size
+
+
+def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[int, int, int]:
+    """How many rows, the bytes of an empty file, and those that the rows take beside."""
     keys = dict.fromkeys(table(name).partitions, "estimate")
     with store.writer(name, fingerprint="", width=width, **keys) as empty:
         pass
@@ -76,7 +80,7 @@ def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[in
         full.add(rows)
     assert empty.commit is not None
     assert full.commit is not None
-    return rows.num_rows, full.commit.bytes - empty.commit.bytes
+    return rows.num_rows, empty.commit.bytes, full.commit.bytes - empty.commit.bytes
 
 
 def _vectors(name: str, subject: Subject, shape: Outline, generator: np.random.Generator) -> pa.Table:
@@ -93,35 +97,33 @@ def _vectors(name: str, subject: Subject, shape: Outline, generator: np.random.G
     return vector_rows(name, 0, key_columns(prompts), made)
 
 
-def _effects(plan: Plan, shape: Outline) -> dict[str, pa.Table]:
-    """A layer of what lesions and patches did, of random numbers."""
+def _lesions(plan: Plan, shape: Outline) -> pa.Table:
+    """A layer of what lesions did, of random numbers."""
     task, sampled = make_task(plan.subject, plan.wanted, seed=0)
     found, generator = Found(task, 1), torch.Generator().manual_seed(0)
-
-    def fill(values: Tensor) -> None:
-        values.copy_(torch.randn(values.shape, generator=generator))
-
     for outcome in (found.intact, *found.lesions.values()):
         for values in vars(outcome).values():
-            fill(values)
+            values.normal_(generator=generator)
         outcome.rank.copy_(torch.randint(0, shape.vocabulary, outcome.rank.shape, generator=generator))
         outcome.log_probability.abs_().neg_()
+    return _one(lesion_rows(found, plan.subject.sample, sampled), "lesions")
+
+
+def _patches(plan: Plan) -> pa.Table:
+    """A layer of what patches did, of random numbers; none where nothing is patched."""
+    task, _ = make_task(plan.subject, plan.wanted, seed=0)
+    found, generator = Found(task, 1), torch.Generator().manual_seed(0)
     for values in (found.clean, found.corrupted):
-        fill(values)
+        values.normal_(generator=generator)
     for patch, values in found.patches.items():
-        unpatched = values.new_zeros(values.shape, dtype=torch.bool)
+        values.normal_(generator=generator)
         if patch.position == "token":
             for pair, prompt in enumerate(task.pairs.corrupted.tolist()):
-                unpatched[:, pair, len(task.prompts[prompt]) :] = True
+                values[:, pair, len(task.prompts[prompt]) :] = torch.nan
         elif patch.position == "term":
-            unpatched[:, task.pairs.term < 0] = True
-        fill(values)
-        values[unpatched] = torch.nan
+            values[:, task.pairs.term < 0] = torch.nan
     keys = plan.subject.pairs.select(["template", "term", "corrupting_term"])
-    return {
-        "lesions": _one(lesion_rows(found, plan.subject.sample, sampled), "lesions"),
-        "patches": _one(patch_rows(found, keys, task), "patches"),
-    }
+    return _one(patch_rows(found, keys, task), "patches")
 
 
 def _gradients(plan: Plan, shape: Outline, generator: np.random.Generator) -> pa.Table:

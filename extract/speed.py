@@ -25,7 +25,7 @@ from extract.planned import Choices, Plan, plans, tokenizer_of
 from extract.saliency import TOKEN_BUDGETS as OF_GRADIENTS
 from extract.saliency import asked_of, extract_saliency
 from extract.tokenization import Tokenized
-from warehouse.errors import VesaliusError
+from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,7 +122,10 @@ def _engine(entry: ModelEntry, shape: Outline, concepts: Sequence[Concept], devi
     loaded = LoadedModel(entry, _stand_in(entry, shape, device), tokenizer)
     shape = replace(shape, vocabulary=int(loaded.model.config.get_text_config(decoder=True).vocab_size))
     machine = make_machine(loaded.model, parts=False)
-    smallest = min(concepts, key=lambda concept: len(concept.terms) * len(concept.templates) or 10**9)
+    asking = [concept for concept in concepts if concept.asked]
+    if not asking:
+        raise InputError("No concept asks for anything: nothing can be lesioned to see how long it takes.")
+    smallest = min(asking, key=lambda concept: len(concept.terms) * len(concept.templates))
     points = []
     for count in (_FEW, _MANY):
         choices = Choices(sample=count, held_out=0, answers=0)

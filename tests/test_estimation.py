@@ -44,17 +44,17 @@ def _task(**wanted: Any) -> Task:
     prompts = [
         [1, *range(10 + template, 13 + 2 * template), 30 + term, *[20] * (1 + term % 2)]
         for template in range(3)
-        for term in range(6)
+        for term in range(12)
     ]
-    first = [3 + template + 1 for template in range(3) for _ in range(6)]
-    clean, corrupted = torch.tensor([0, 2, 7, 9]), torch.tensor([2, 4, 9, 11])
+    first = [3 + template + 1 for template in range(3) for _ in range(12)]
+    clean, corrupted = torch.tensor([0, 2, 13, 15]), torch.tensor([2, 4, 15, 17])
     return Task(
         prompts=prompts,
         term_first=torch.tensor(first),
         term_last=torch.tensor(first),
-        templates=torch.arange(3).repeat_interleave(6),
-        answers=torch.full((18,), 40),
-        lesioned=torch.arange(18) % 2 == 0,
+        templates=torch.arange(3).repeat_interleave(12),
+        answers=torch.full((36,), 40),
+        lesioned=torch.arange(36) % 2 == 0,
         pairs=Pairs(
             clean=clean,
             corrupted=corrupted,
@@ -128,7 +128,7 @@ def test_the_operations_of_a_sweep_are_counted_to_one_in_a_hundred(
         sweeping.sweep(machine, task, budget=BUDGET)
     shape = outline(ModelEntry("tiny", tmp_path))
     tokens = sum(len(prompt) for prompt in task.prompts)
-    work = sweep_work(passage(task, 6, BUDGET), shape, forwards=18, passes=1, tokens=tokens)
+    work = sweep_work(passage(task, 6, BUDGET), shape, forwards=36, passes=1, tokens=tokens)
     assert work.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
