@@ -46,7 +46,21 @@ def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Map
     room = Room(device if on_gpu else "main memory", free, shutil.disk_usage(folder).free, shared=not on_gpu)
     most = max(prompts.values(), default=0)
     tokens = most * _TOKENS
-    load = Load(tokens, tokens, 0, most, 1, 0, _TOKENS, 512, 0, 0, 0, settings.contributions)
+    load = Load(
+        stream_tokens=tokens,
+        intact_tokens=tokens,
+        shelved_tokens=0,
+        kept_tokens=0,
+        most_prompts=most,
+        streams=1,
+        lesioned=0,
+        longest=_TOKENS,
+        budget=1,
+        saliency_tokens=0,
+        answer_rows=0,
+        answer_tokens=0,
+        contributions=settings.contributions,
+    )
     need = memory(load, shape, shared=not on_gpu)
     rows = _vectors(entry, settings, store, prompts, len(shape.layers))
     tables = {name: int(count * shape.width * _BYTES[shape.dtype]) for name, count in rows.items()}

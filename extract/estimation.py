@@ -288,11 +288,13 @@ def _load(
 
     lengths = [len(tokens) for tokens in plan.subject.tokenized.indices]
     lesioned = [lengths[row] for row in rows_of(plan.subject.sample, plan.subject.prompts)]
+    shelved = _distinct(plan)
     corrupted = {*zip(*(plan.subject.pairs[name].to_pylist() for name in ("template", "corrupting_term")), strict=True)}
     mean = sum(lengths) / max(1, len(lengths))
     return Load(
         stream_tokens=found.held,
         intact_tokens=found.intact,
+        shelved_tokens=int(shelved * mean),
         kept_tokens=int(len(corrupted) * mean) if plan.wanted.patches else 0,
         most_prompts=len(lengths),
         streams=1 + len(plan.wanted.lesions) * len(shape.layers),
@@ -304,6 +306,17 @@ def _load(
         answer_tokens=answers[1],
         contributions=plan.wanted.contributions,
     )
+
+
+def _distinct(plan: Plan) -> int:
+    """Prompts that others take from: those that are lesioned, if a lesion takes anything, and both of each pair."""
+    names: set[tuple[str, str]] = set()
+    if any(lesion.kind != "identity" for lesion in plan.wanted.lesions):
+        names |= {*zip(*(plan.subject.sample[name].to_pylist() for name in ("template", "term")), strict=True)}
+    if plan.wanted.patches:
+        for of in ("term", "corrupting_term"):
+            names |= {*zip(*(plan.subject.pairs[name].to_pylist() for name in ("template", of)), strict=True)}
+    return len(names)
 
 
 def _preparation(chosen: Sequence[Plan], shape: Outline) -> "Work":

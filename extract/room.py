@@ -5,7 +5,7 @@ counted from shapes. What is done when memory runs out all the same is in `memor
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from extract.outline import BYTES, Outline
 from warehouse.errors import InputError
@@ -29,6 +29,7 @@ class Memory:
         streams: of the sweep that has most, cut to what streams may take.
         floor: of streams that no cut makes fewer: all prompts of the largest concept, intact.
         work: what works on them: a layer, the head, a graph of gradients, answers.
+        least_work: the same where memory is so short that only a prompt is worked on at a time.
         host: main memory beside, if the device has its own: rows on their way to disk, and the program.
     """
 
@@ -36,6 +37,7 @@ class Memory:
     streams: int
     floor: int
     work: int
+    least_work: int
     host: int
 
     @property
@@ -46,7 +48,7 @@ class Memory:
     @property
     def least(self) -> int:
         """With as little as streams can be cut to."""
-        return self.weights + self.floor + self.work
+        return self.weights + self.floor + self.least_work
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Load:
     Attributes:
         stream_tokens: tokens of all streams of the largest sweep, when they are most.
         intact_tokens: of those, the intact ones.
+        shelved_tokens: of those, the ones that other prompts take from.
         kept_tokens: tokens whose keys and values of a layer are kept.
         most_prompts: prompts of the largest concept.
         streams: of one prompt, at the top.
@@ -86,6 +89,7 @@ class Load:
 
     stream_tokens: float
     intact_tokens: float
+    shelved_tokens: int
     kept_tokens: int
     most_prompts: int
     streams: int
@@ -108,9 +112,10 @@ def memory(load: Load, shape: Outline, *, may_take: int | None = None, shared: b
         shared: whether rows on their way to disk are in the device's memory too.
     """
     token = shape.width * shape.itemsize
-    # Beside the streams: what entered the layer, and the shelf's three tables of what it took, gave and added.
-    intact = int(load.intact_tokens * 4 * token + load.kept_tokens * shape.keys_width * shape.itemsize)
-    streams = int((load.stream_tokens - load.intact_tokens) * token) + intact
+    # What entered the layer is held beside what left it, and of some the shelf's tables: taken, given, added.
+    intact = int(load.intact_tokens * 2 * token)
+    beside = load.shelved_tokens * 3 * token + load.kept_tokens * shape.keys_width * shape.itemsize
+    streams = int((load.stream_tokens - load.intact_tokens) * token) + beside + intact
     sites = 3 if load.contributions else 1
     # Read positions as float32, a layer's rows of them, and the encoded row group.
     rows = load.most_prompts * shape.width * 4 * (1 + 3 * sites + 6)
@@ -119,10 +124,19 @@ def memory(load: Load, shape: Outline, *, may_take: int | None = None, shared: b
         weights=shape.weight_bytes,
         streams=streams if may_take is None else min(streams, max(may_take, 0)),
         floor=intact,
-        work=max(_layer_work(load, shape), _head_work(load, shape), _graph(load, shape), _answers(load, shape))
-        + (rows if shared else 0),
+        work=_work(load, shape) + (rows if shared else 0),
+        least_work=_work(_short(load), shape) + (rows if shared else 0),
         host=host,
     )
+
+
+def _work(load: Load, shape: Outline) -> int:
+    return max(each(load, shape) for each in (_layer_work, _head_work, _graph, _answers))
+
+
+def _short(load: Load) -> Load:
+    """The same where batches are halved to a prompt each; those of gradients never are."""
+    return replace(load, budget=1, lesioned=min(load.lesioned, 1), answer_rows=min(load.answer_rows, 1))
 
 
 def _layer_work(load: Load, shape: Outline) -> int:
@@ -142,10 +156,12 @@ def _graph(load: Load, shape: Outline) -> int:
     """What enters each layer, and one layer's graph: its inputs and outputs, kept for both ends of each matrix."""
     if not load.saliency_tokens:
         return 0
-    stored = (len(shape.layers) + 1) * shape.width * shape.itemsize
+    stored = (len(shape.layers) + 1) * shape.width
     inside = 12 * shape.width + 6 * shape.inner_width + 4 * shape.heads_width + 2 * shape.keys_width
+    # Of one module after the other input, output and gradient are brought to float32.
+    measured = 3 * max(shape.inner_width, shape.heads_width, shape.width) * BYTES["float32"]
     odd = max(layer.odd for layer in shape.layers) * shape.itemsize
-    return load.saliency_tokens * (stored + inside * 4) + odd
+    return load.saliency_tokens * ((stored + inside) * shape.itemsize + measured) + odd
 
 
 def _answers(load: Load, shape: Outline) -> int:
@@ -218,7 +234,7 @@ def refuse(why: Sequence[str], instead: Sequence[str], how: str) -> None:
 def _in_type(need: Memory, shape: Outline, bytes_per_weight: float) -> int:
     """What is needed at least if a weight takes so many bytes; numbers in streams then take two."""
     streams = need.floor * 2 // shape.itemsize
-    work = need.work if shape.itemsize == 2 else need.work * 3 // 4
+    work = need.least_work if shape.itemsize == BYTES["bfloat16"] else need.least_work * 3 // 4
     return int(shape.weights * bytes_per_weight) + streams + work
 
 
