@@ -184,7 +184,7 @@ def _room(gpu: str | None, ram: str | None, disk: str | None, root: Path) -> "tu
     import torch
 
     from extract.interventions import read_size
-    from extract.room import Room
+    from extract.room import LIBRARIES, Room
 
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = read_size(disk) if disk else shutil.disk_usage(place).free
@@ -193,7 +193,7 @@ def _room(gpu: str | None, ram: str | None, disk: str | None, root: Path) -> "tu
         return Room(f"a GPU of {gpu}", read_size(gpu), free, shared=False), host
     if torch.cuda.is_available():
         return Room(torch.cuda.get_device_name(), int(torch.cuda.mem_get_info()[0]), free, shared=False), host
-    return Room("main memory", host, free, shared=True), host
+    return Room("main memory", host, free, shared=True, program=LIBRARIES), host
 
 
 def _is_here(room: "Room") -> bool:

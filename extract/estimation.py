@@ -119,6 +119,7 @@ def estimate(
     Raises:
         ModelError: there is no such model, or its config or tokenizer can't be read.
     """
+    from extract.batched import answers_of, preparation_of, saliency_of
     from extract.costs import Work
     from extract.extraction import TOKEN_BUDGETS
     from extract.sizes import added, table_sizes
@@ -140,13 +141,13 @@ def estimate(
         sweeps += sum(found.count)
         for name, work in zip(("activations", "lesions", "patches"), _sweep_works(found, shape), strict=True):
             works[name] += work
-        saliency, saliency_tokens = _saliency(plan, shape, choices, device)
-        answers, rows, tokens = _answers(plan, shape, choices, device)
+        saliency, saliency_tokens = saliency_of(plan, shape, choices, device)
+        answers, rows, tokens = answers_of(plan, shape, choices, device)
         works["saliency"] += saliency
         works["answers"] += answers
         sizes.append(table_sizes(plan, shape, choices))
         loads.append(_load(plan, found, shape, budget, saliency_tokens=saliency_tokens, answers=(rows, tokens)))
-    works[PREPARATION] = _preparation(chosen, shape)
+    works[PREPARATION] = preparation_of(chosen, shape)
     if choices.untrained:
         for plan in plans(tokenizer, concepts, choices, chat=chat, twin=True):
             found = _sweeps(plan, shape, choices, device, may_take)
@@ -240,41 +241,6 @@ def _sweep_works(found: _Sweeps, shape: Outline) -> "list[Work]":
     ]
 
 
-def _saliency(plan: Plan, shape: Outline, choices: Choices, device: str) -> "tuple[Work, int]":
-    """The cost of gradients, and the tokens of the largest batch."""
-    from extract.batches import make_batches
-    from extract.costs import Work, saliency_work
-    from extract.saliency import TOKEN_BUDGETS, asked_of
-    from extract.sizes import rows_in
-
-    if not plan.subject.sample.num_rows:
-        return Work(), 0
-    _, asked = asked_of(plan.subject.tokenized.take(rows_in(plan)), plan.pair_tokens)
-    made = make_batches(asked.indices, budget=choices.token_budget or TOKEN_BUDGETS[device])
-    batches = [(*batch.tokens.shape, bool((asked.rivals[batch.rows] >= 0).any())) for batch in made]
-    return saliency_work(batches, shape, groups=len(batches)), max(rows * tokens for rows, tokens, _ in batches)
-
-
-def _answers(plan: Plan, shape: Outline, choices: Choices, device: str) -> "tuple[Work, int, int]":
-    """The cost of answers, and the rows and tokens of the largest batch."""
-    from extract.answers import TOKEN_BUDGETS
-    from extract.batches import make_batches
-    from extract.costs import Work, answers_work
-    from extract.extraction import rows_of
-
-    if not plan.answered.num_rows:
-        return Work(), 0, 0
-    rows = rows_of(plan.answered, plan.subject.prompts)
-    lengths = [plan.subject.tokenized.indices[row] for row in rows]
-    filled = [[*tokens, *[0] * choices.new_tokens] for tokens in lengths]
-    budget = choices.token_budget or TOKEN_BUDGETS[device]
-    made = make_batches(filled, budget=max(budget // (len(shape.layers) + 1), 1))
-    batches = [(len(batch.rows), batch.tokens.shape[1] - choices.new_tokens) for batch in made]
-    prompts, tokens = max(batches, key=lambda batch: batch[0] * batch[1])
-    work = answers_work(batches, shape, choices.new_tokens)
-    return work, prompts * (len(shape.layers) + 1), tokens + choices.new_tokens
-
-
 def _load(
     plan: Plan,
     found: _Sweeps,
@@ -317,16 +283,3 @@ def _distinct(plan: Plan) -> int:
         for of in ("term", "corrupting_term"):
             names |= {*zip(*(plan.subject.pairs[name].to_pylist() for name in ("template", of)), strict=True)}
     return len(names)
-
-
-def _preparation(chosen: Sequence[Plan], shape: Outline) -> "Work":
-    """The trials before anything is measured: of the stack, of windows, of parts; of the stack again for gradients."""
-    from extract.costs import Work
-
-    parts = any(plan.wanted.needs_parts for plan in chosen)
-    again = sum(2 * bool(plan.subject.sample.num_rows) + bool(plan.answered.num_rows) for plan in chosen)
-    passes = 2 + parts + again
-    calls = len(shape.layers) * (1 + 7 + 4 * parts + again)
-    tokens = 2 + 7 * 10 + 40 * parts + 2 * again
-    flops = 2.0 * tokens * sum(layer.multiplied for layer in shape.layers)
-    return Work(0, flops, calls, passes, 0.0)

@@ -65,6 +65,7 @@ class Plan:
         wanted: what it fills.
         pair_tokens: rows of that table.
         answered: prompts that are answered under each lesion.
+        fills: tables that get a file, of no rows maybe.
     """
 
     concept: str
@@ -72,6 +73,7 @@ class Plan:
     wanted: "Wanted"
     pair_tokens: pa.Table
     answered: pa.Table
+    fills: tuple[str, ...]
 
 
 def tokenizer_of(entry: ModelEntry, concepts: Sequence[Concept]) -> "tuple[PreTrainedTokenizerBase, str | None]":
@@ -125,7 +127,9 @@ def plans(
         none, no_pairs = prompts.slice(0, 0), table("pair_tokens").schema().empty_table()
         if twin:
             wanted = Wanted(activations=True, first_tokens=True)
-            yield Plan(concept.name, Subject(prompts, tokenized, none, no_pairs), wanted, no_pairs, none)
+            yield Plan(
+                concept.name, Subject(prompts, tokenized, none, no_pairs), wanted, no_pairs, none, ("activations",)
+            )
             continue
         drawn = [
             sample_prompts(
@@ -148,7 +152,8 @@ def plans(
             patches=choices.patches,
         )
         subject = Subject(prompts, tokenized, pa.concat_tables(drawn), pairs)
-        yield Plan(concept.name, subject, wanted, fates, answered)
+        fills = ("activations", "lesions", "patches", "saliency", *(["contributions"] if choices.contributions else []))
+        yield Plan(concept.name, subject, wanted, fates, answered, fills)
 
 
 def _pair_tokens(pairs: pa.Table, prompts: pa.Table, tokenized: "Tokenized") -> pa.Table:

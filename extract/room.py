@@ -60,12 +60,14 @@ class Room:
         memory: bytes of it.
         disk: free bytes where the warehouse lies.
         shared: whether the device works in main memory, as a processor does.
+        program: bytes that the program itself takes of the memory beside, as far as it is not there already.
     """
 
     device: str
     memory: int
     disk: int
     shared: bool
+    program: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _answers(load: Load, shape: Outline) -> int:
 def refusals(need: Memory, disk: int, shape: Outline, room: Room) -> tuple[str, ...]:
     """Why a run can't fit, in words; nothing where it can."""
     found = []
-    least = need.least + (LIBRARIES if room.shared else 0)
+    least = need.least + room.program
     if least > room.memory:
         found.append(
             f"{shape.architecture} in {shape.dtype} takes {size(least)} at least ({size(need.weights)} of weights), "
@@ -195,7 +197,7 @@ def remedies(need: Memory, tables: dict[str, int], shape: Outline, room: Room, *
         room: what there is.
         host: bytes of main memory, where weights can lie that a device has no room for.
     """
-    beside = LIBRARIES if room.shared else 0
+    beside = room.program
     if need.least + beside > room.memory:
         if shape.dtype == "float32":
             half = _in_type(need, shape, BYTES["bfloat16"]) + beside

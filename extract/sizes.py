@@ -55,12 +55,16 @@ def table_sizes(plan: Plan, shape: Outline, choices: Choices) -> Sizes:
             if rows[name]:
                 few, base, size = written(name, sample())
                 found[name] = rows[name], base + round(size * rows[name] / few)
+            elif name in plan.fills:
+                found[name] = _whole(*written(name, table(name).schema(shape.width).empty_table()))
         # A vector a first token: as dear as one of `activations`, and few.
         if rows["first_tokens"]:
             found["first_tokens"] = rows["first_tokens"], rows["first_tokens"] * shape.width * 4 + 2000 * layers
         if plan.subject.sample.num_rows:
             few, base, size = written("saliency", _gradients(plan, shape, generator))
             found["saliency"] = few * layers, base + size * layers
+        elif "saliency" in plan.fills:
+            found["saliency"] = _whole(*written("saliency", table("saliency").schema().empty_table()))
         if choices.answers and plan.answered.num_rows:
             count = plan.answered.num_rows * (layers + 1)
             found["responses"] = count, count * _ANSWER_BYTES
@@ -77,7 +81,8 @@ def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[in
     with store.writer(name, fingerprint="", width=width, **keys) as empty:
         pass
     with store.writer(name, fingerprint="", width=width, **keys) as full:
-        full.add(rows)
+        if rows.num_rows:
+            full.add(rows)
     assert empty.commit is not None
     assert full.commit is not None
     return rows.num_rows, empty.commit.bytes, full.commit.bytes - empty.commit.bytes

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from extract.costs import Work, saliency_work, sweep_work
+from extract.batched import saliency_of
+from extract.costs import Work, sweep_work
 from extract.estimation import PREPARATION, TWIN, Estimate
 from extract.extraction import TOKEN_BUDGETS, make_task, run_sweep, threads
 from extract.hollow import passage
@@ -22,8 +23,8 @@ from extract.machine import make_machine
 from extract.models import ModelEntry
 from extract.outline import Outline
 from extract.planned import Choices, Plan, plans, tokenizer_of
-from extract.saliency import TOKEN_BUDGETS as OF_GRADIENTS
-from extract.saliency import asked_of, extract_saliency
+from extract.saliency import extract_saliency
+from extract.sizes import rows_in
 from extract.tokenization import Tokenized
 from warehouse.errors import InputError, VesaliusError
 
@@ -156,18 +157,8 @@ def _runner(loaded: LoadedModel, machine: Any, plan: Plan, wanted: Any) -> Calla
 
 def _gradients(loaded: LoadedModel, shape: Outline, plan: Plan, speed: Speed) -> float:
     """By what gradients take longer than counted."""
-    from extract.batches import make_batches
-    from extract.sizes import rows_in
-
-    rows = rows_in(plan)
-    if not rows:
-        return 1.0
-    sample, tokenized = plan.subject.sample, plan.subject.tokenized.take(rows)
-    _, asked = asked_of(tokenized, plan.pair_tokens)
-    budget = OF_GRADIENTS.get(loaded.device.type, OF_GRADIENTS["cuda"])
-    made = make_batches(asked.indices, budget=budget)
-    batches = [(*batch.tokens.shape, bool((asked.rivals[batch.rows] >= 0).any())) for batch in made]
-    work = saliency_work(batches, shape, groups=len(batches))
+    sample, tokenized = plan.subject.sample, plan.subject.tokenized.take(rows_in(plan))
+    work, _ = saliency_of(plan, shape, Choices(), loaded.device.type)
 
     def run() -> None:
         with threads(loaded):
