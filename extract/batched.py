@@ -42,7 +42,7 @@ def answers_of(plan: Plan, shape: Outline, choices: Choices, device: str) -> tup
 
 
 def preparation_of(chosen: Sequence[Plan], shape: Outline) -> Work:
-    """The trials before anything is measured: of the stack, of windows, of parts; of the stack again, concept by concept."""
+    """The trials before anything is measured: of the stack, of windows, of parts; again, by concept."""
     parts = any(plan.wanted.needs_parts for plan in chosen)
     again = sum(2 + bool(plan.subject.sample.num_rows) for plan in chosen)
     passes = 2 + parts + again
