@@ -22,7 +22,7 @@ def saliency_of(plan: Plan, shape: Outline, choices: Choices, device: str) -> tu
         return Work(), 0
     _, asked = asked_of(plan.subject.tokenized.take(rows_in(plan)), plan.pair_tokens)
     made = make_batches(asked.indices, budget=choices.token_budget or OF_GRADIENTS[device])
-    batches = [(*batch.tokens.shape, bool((asked.rivals[batch.rows] >= 0).any())) for batch in made]
+    batches = [(len(batch.rows), batch.tokens.shape[1], bool((asked.rivals[batch.rows] >= 0).any())) for batch in made]
     return saliency_work(batches, shape, groups=len(batches)), max(rows * tokens for rows, tokens, _ in batches)
 
 

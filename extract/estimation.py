@@ -135,7 +135,9 @@ def estimate(
 
         may_take = int(max(0, device_memory - shape.weight_bytes) * SHARE)
     works = dict.fromkeys(TECHNIQUES, Work())
-    sizes, loads, sweeps = [], [], 0
+    sizes: list[Sizes] = []
+    loads: list[Load] = []
+    sweeps = 0
     for plan in chosen:
         found = _sweeps(plan, shape, choices, device, may_take)
         sweeps += sum(found.count)

@@ -167,13 +167,16 @@ class _Layer(nn.Module):
         return found
 
 
-class _Attention(nn.Linear):
-    """A part that adds nothing; a matrix only so that it is known as a part."""
+class _Part(nn.Module):
+    """A part that adds nothing; it has a matrix, by which parts are known."""
 
     def __init__(self, count: Callable[[int, int, int], None], number: int) -> None:
-        super().__init__(1, 1)
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, 1))
         self._count, self._number = count, number
 
+
+class _Attention(_Part):
     def forward(self, hidden: Tensor, cache: Any = None) -> Tensor:
         """Zeros, after the cache was asked for keys."""
         rows, tokens = hidden.shape[:2]
@@ -187,11 +190,7 @@ class _Attention(nn.Linear):
         return torch.zeros_like(hidden)
 
 
-class _Mlp(nn.Linear):
-    def __init__(self, count: Callable[[int, int, int], None], number: int) -> None:
-        super().__init__(1, 1)
-        self._count, self._number = count, number
-
+class _Mlp(_Part):
     def forward(self, hidden: Tensor) -> Tensor:
         """Zeros."""
         self._count(self._number, MLP, hidden.shape[0] * hidden.shape[1])
