@@ -27,6 +27,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/patching.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/offload.py
+	$(BIN)/python benchmarks/estimates.py
 	$(BIN)/python benchmarks/statistics.py
 
 # Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.

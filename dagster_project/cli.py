@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
 from dagster_project.cli_models import add, models
 from dagster_project.cli_recommend import recommend
@@ -147,6 +148,9 @@ def run(
         Path | None,
         typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload."),
     ] = None,
+    even_if_it_may_not_fit: Annotated[
+        bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")
+    ] = False,
 ) -> None:
     """Run models over the concept library, measure and draw. What is current already costs nothing."""
     places = _places(warehouse, concepts)
@@ -174,6 +178,7 @@ def run(
         held_out=held_out,
         answers=answers,
         memory=memory,
+        even_if_it_may_not_fit=even_if_it_may_not_fit,
     )
     check_settings(settings)
     if only is not None and not settings.concepts:
@@ -280,6 +285,7 @@ def docs() -> None:
 app.command(cls=SqlCommand)(sql)
 app.command()(add)
 app.command()(models)
+app.command()(estimate)
 app.command()(verify)
 app.command()(findings)
 app.command()(recommend)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dagster_project import fingerprints
 from dagster_project.defs.resources import Settings, Warehouse
+from dagster_project.fitting import check_fits
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
@@ -59,6 +60,9 @@ class Measuring:
 
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
         placement = "none" if self._entry.is_untrained else self._settings.placement
+        if not self._settings.even_if_it_may_not_fit:
+            prompts = {concept: self._prompts(concept).num_rows for concept in self._concepts}
+            check_fits(self._entry, self._settings, self._store, prompts, device)
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
             loaded = load_model(
                 self._entry,

@@ -146,7 +146,7 @@ def run_sweep(
         return
     shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize)
     device = machine.stack.device
-    found, keys = Found(task, loaded.layers), _key_columns(subject.prompts)
+    found, keys = Found(task, loaded.layers), key_columns(subject.prompts)
     # Of each first token the first prompt that begins so, which the task has in any case.
     _, beginners = np.unique([prompt[0] for prompt in task.prompts], return_index=True)
     read = -2
@@ -157,12 +157,12 @@ def run_sweep(
         if layer <= read:
             return
         if wanted.activations:
-            write("activations", _vector_rows("activations", layer, keys, {"resid": vectors["resid"]}))
+            write("activations", vector_rows("activations", layer, keys, {"resid": vectors["resid"]}))
         if wanted.first_tokens:
             write("first_tokens", _first_token_rows(layer, subject, vectors["resid"][FIRST][beginners]))
         if wanted.contributions and layer >= 0:
             parts = {site: vectors[site] for site in SITES[1:]}
-            write("contributions", _vector_rows("contributions", layer, keys, parts))
+            write("contributions", vector_rows("contributions", layer, keys, parts))
         read = layer
 
     with threads(loaded) as workers:
@@ -281,7 +281,7 @@ def _first_token_rows(layer: int, subject: Subject, vectors: torch.Tensor) -> pa
     return pa.table(arrays, schema=schema)
 
 
-def _vector_rows(
+def vector_rows(
     name: str, layer: int, keys: list[pa.ChunkedArray], sites: dict[str, dict[str, torch.Tensor]]
 ) -> pa.Table:
     """A layer's rows of a table of vectors: sites one after the other, in each the positions, in each the prompts."""
@@ -295,7 +295,7 @@ def _vector_rows(
     return pa.table([*columns, *repeated, vector], schema=table(name).schema(width))
 
 
-def _key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
+def key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
     """Position, template and term of each row of a layer: the same for all layers."""
     positions = pa.chunked_array([pa.array([position] * prompts.num_rows) for position in _POSITIONS])
     repeated = pa.concat_tables([prompts.select(["template", "term"])] * len(_POSITIONS))

@@ -16,7 +16,7 @@ from torch import Tensor
 from extract.task import Pairs, Task, no_pairs
 from warehouse.errors import ModelError
 
-_SHARE = 0.5
+SHARE = 0.5
 """Of the memory that is free, what streams may take by default: layers at work and logits need some too."""
 
 _OVERHEAD = 4
@@ -39,7 +39,7 @@ class Shape:
 def free_memory(device: torch.device) -> int:
     """Bytes that streams may take by default."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(free * _SHARE)
+    return int(free * SHARE)
 
 
 def task_bytes(task: Task, shape: Shape) -> int:

@@ -61,9 +61,13 @@ def model_files(entry: ModelEntry) -> list[Path]:
     if not found.is_landed:
         raise ModelError(f"{entry.slug} can't be run: {found.reason} ({folder}). {_remedy(entry)}")
     weights = [] if entry.is_untrained else list(folder.glob("*.safetensors"))
-    patterns = (*_TOKENIZER_FILES, *_TEMPLATE_FILES)
-    beside = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    return sorted({folder / "config.json", *weights, *beside}, key=lambda file: file.name)
+    templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
+    return sorted({folder / "config.json", *weights, *tokenizer_files(folder), *templates}, key=lambda file: file.name)
+
+
+def tokenizer_files(folder: Path) -> set[Path]:
+    """The files of a tokenizer in a folder; none where there is none."""
+    return {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()}
 
 
 def _remedy(entry: ModelEntry) -> str:

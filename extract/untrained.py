@@ -43,7 +43,7 @@ def random_model(
     import torch
     from transformers import AutoModelForCausalLM
 
-    own = type(config).from_dict({name: value for name, value in config.to_dict().items() if name != _QUANTIZED})
+    own = plain_config(config)
     named = config.dtype or config.get_text_config(decoder=True).dtype or torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -54,6 +54,11 @@ def random_model(
             trust_remote_code=False,
         )
     return model
+
+
+def plain_config(config: "PretrainedConfig") -> "PretrainedConfig":
+    """The config without what it says of how trained weights are quantized."""
+    return type(config).from_dict({name: value for name, value in config.to_dict().items() if name != _QUANTIZED})
 
 
 def compared(prompts: pa.Table, terms: pa.Table) -> pa.Table:

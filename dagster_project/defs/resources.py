@@ -168,6 +168,9 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     memory: str | None = Field(
         default=None, description="What streams may take, like 24GB; by default half of what is free."
     )
+    even_if_it_may_not_fit: bool = Field(
+        default=False, description="Load a model though memory or disk seem too small for it."
+    )
 
 
 def _place(given: Path | None, variable: str, default: Path) -> str:

@@ -1,0 +1,84 @@
+"""Whether a model that is about to be loaded fits: a quick look, which refuses what surely can't be run.
+
+It reads the model's config, and counts what no setting makes less: the weights, the intact streams of the largest
+concept, the vectors that are not in the warehouse yet. The whole estimate is `vesalius estimate`.
+"""
+
+import shutil
+from collections.abc import Mapping
+
+from dagster_project.defs.resources import Settings
+from extract.models import ModelEntry
+from extract.outline import outline
+from extract.room import Load, Room, memory, refusals, refuse, remedies
+from warehouse.store import Store
+
+HOW = "Run it with --even-if-it-may-not-fit to try all the same; `vesalius estimate` tells more."
+
+_TOKENS = 16
+"""Of a prompt, where they were not counted."""
+
+_BYTES = {"float32": 3.0, "bfloat16": 1.9}
+"""Of a number of a stored vector, two of three positions of which are as exact as the type; *measured*."""
+
+
+def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], device: str) -> None:
+    """See that a model, and what is made of it, may fit.
+
+    Args:
+        entry: the model.
+        settings: of the run.
+        store: where tables are written.
+        prompts: of each concept, how many the model is run over.
+        device: where it is loaded.
+
+    Raises:
+        InputError: it surely does not, or the disk is too small; the message says what would do.
+    """
+    import psutil
+    import torch
+
+    shape = outline(entry, settings.dtype)
+    on_gpu = torch.device(device).type == "cuda"
+    host = int(psutil.virtual_memory().available)
+    free = int(torch.cuda.mem_get_info(torch.device(device))[0]) if on_gpu else host
+    folder = next(place for place in (store.root, *store.root.parents) if place.exists())
+    room = Room(device if on_gpu else "main memory", free, shutil.disk_usage(folder).free, shared=not on_gpu)
+    most = max(prompts.values(), default=0)
+    tokens = most * _TOKENS
+    load = Load(
+        stream_tokens=tokens,
+        intact_tokens=tokens,
+        shelved_tokens=0,
+        kept_tokens=0,
+        most_prompts=most,
+        streams=1,
+        lesioned=0,
+        longest=_TOKENS,
+        budget=1,
+        saliency_tokens=0,
+        answer_rows=0,
+        answer_tokens=0,
+        contributions=settings.contributions,
+    )
+    need = memory(load, shape, shared=not on_gpu)
+    rows = _vectors(entry, settings, store, prompts, len(shape.layers))
+    tables = {name: int(count * shape.width * _BYTES[shape.dtype]) for name, count in rows.items()}
+    why = refusals(need, sum(tables.values()), shape, room)
+    refuse(why, [*remedies(need, tables, shape, room, host=host)] if why else [], HOW)
+
+
+def _vectors(
+    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], layers: int
+) -> dict[str, int]:
+    """Vectors of each table, but for those that lie there already."""
+    wanted = {"activations": 3 * (layers + 1)}
+    if settings.contributions and not entry.is_untrained:
+        wanted["contributions"] = 6 * layers
+    found = dict.fromkeys(wanted, 0)
+    for name, each in wanted.items():
+        for concept, count in prompts.items():
+            path = store.path(name, model=entry.slug, concept=concept)
+            if not path.exists():
+                found[name] += count * each
+    return found
