@@ -37,6 +37,9 @@ from extract.small_library import write_small_library
 
 _ROOT = Path(__file__).parents[1]
 _LAYERS_A_SHARD = 4
+_SHARING = 8
+"""Heads that share keys and values."""
+
 _EVERY_S = 0.2
 _RUN = ("--sample", "12", "--held-out", "0", "--answers", "2", "--no-umap", "--no-untrained", "--permutations", "50")
 
@@ -82,7 +85,7 @@ def _config(layers: int, width: int) -> LlamaConfig:
         intermediate_size=width * 7 // 2,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 8),
+        num_key_value_heads=max(1, heads // _SHARING),
         max_position_embeddings=512,
         architectures=["LlamaForCausalLM"],
         dtype="bfloat16",
@@ -111,7 +114,7 @@ def write_model(folder: Path, config: LlamaConfig) -> tuple[int, int]:
 def _shards(config: LlamaConfig) -> Iterator[dict[str, Tensor]]:
     """First what is no layer, then a few layers at a time."""
     width, inner = config.hidden_size, config.intermediate_size
-    shared = width * config.num_key_value_heads // config.num_attention_heads
+    shared = width // _SHARING if width >= 64 * _SHARING else 64
     shapes = {
         "self_attn.q_proj": (width, width),
         "self_attn.k_proj": (shared, width),

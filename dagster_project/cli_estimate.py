@@ -6,6 +6,7 @@ what it has of memory and disk, and all of it is laid out. The check that a run 
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,9 @@ def estimate(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="Where weights lie: none, auto, offload. Default: what models.toml says.")
+    ] = None,
     timed: Annotated[
         bool, typer.Option("--time/--no-time", help="Try how fast this machine is; a second or two.")
     ] = True,
@@ -84,18 +88,20 @@ def estimate(
     from dagster_project.terminal import console
     from extract.estimation import estimate as estimated
     from extract.interventions import read_lesions, read_patches, read_size
-    from extract.models import check_dtype, resolve
+    from extract.models import check_dtype, check_placement, resolve
     from extract.outline import outline
     from extract.planned import Choices
     from extract.room import refuse
     from extract.untrained import SMALL
 
     check_dtype(dtype)
+    check_placement(placement)
     places = Warehouse.from_environment(root=warehouse, concepts=concepts)
     library = places.library(_names(only or "")).concepts
     if not library:
         raise InputError(f"{places.concepts} has no concepts: there is nothing to estimate.")
     entry = resolve(model, places.registry())
+    entry = replace(entry, placement=placement or entry.placement)
     shape = outline(entry, dtype)
     choices = Choices(
         lesions=read_lesions(_names(lesions)),

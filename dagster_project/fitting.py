@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dagster_project.defs.resources import Settings
 from extract.models import ModelEntry
 from extract.outline import outline
-from extract.room import Load, Room, memory, refusals, refuse, remedies
+from extract.room import Load, Room, memory, refusals, refuse, remedies, weights_on_device
 from warehouse.store import Store
 
 HOW = "Run it with --even-if-it-may-not-fit to try all the same; `vesalius estimate` tells more."
@@ -22,7 +22,9 @@ _BYTES = {"float32": 3.0, "bfloat16": 1.9}
 """Of a number of a stored vector, two of three positions of which are as exact as the type; *measured*."""
 
 
-def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], device: str) -> None:
+def check_fits(
+    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], *, device: str, placement: str
+) -> None:
     """See that a model, and what is made of it, may fit.
 
     Args:
@@ -31,6 +33,7 @@ def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Map
         store: where tables are written.
         prompts: of each concept, how many the model is run over.
         device: where it is loaded.
+        placement: where its weights lie.
 
     Raises:
         InputError: it surely does not, or the disk is too small; the message says what would do.
@@ -61,7 +64,8 @@ def check_fits(entry: ModelEntry, settings: Settings, store: Store, prompts: Map
         answer_tokens=0,
         contributions=settings.contributions,
     )
-    need = memory(load, shape, shared=not on_gpu)
+    weights = weights_on_device(shape, placement, entry.quantization)
+    need = memory(load, shape, weights=weights, shared=not on_gpu)
     rows = _vectors(entry, settings, store, prompts, len(shape.layers))
     tables = {name: int(count * shape.width * _BYTES[shape.dtype]) for name, count in rows.items()}
     why = refusals(need, sum(tables.values()), shape, room)

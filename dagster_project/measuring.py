@@ -62,7 +62,8 @@ class Measuring:
         placement = "none" if self._entry.is_untrained else self._settings.placement
         if not self._settings.even_if_it_may_not_fit:
             prompts = {concept: self._prompts(concept).num_rows for concept in self._concepts}
-            check_fits(self._entry, self._settings, self._store, prompts, device)
+            where = placement or self._entry.placement
+            check_fits(self._entry, self._settings, self._store, prompts, device=device, placement=where)
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
             loaded = load_model(
                 self._entry,

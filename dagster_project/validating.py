@@ -104,11 +104,12 @@ def run_validation(
     from analyses.contrasts import write_contrasts
     from analyses.validity_summary import validity_markdown
     from extract.small_library import write_small_library
-    from extract.zoo import SMALL_LIBRARY
+    from extract.zoo import LIBRARY, SMALL_LIBRARY
     from extract.zoo_jobs import train_zoo
 
     if not places.library.exists():
-        write_small_library(CONCEPTS, places.library, **(SMALL_LIBRARY if places.is_small else {}))
+        labels, terms = SMALL_LIBRARY if places.is_small else LIBRARY
+        write_small_library(CONCEPTS, places.library, labels=labels, terms=terms)
 
     def trained(outcome: "Outcome", done: int, count: int) -> None:
         told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{outcome.fault and ': ' + outcome.fault}")

@@ -13,7 +13,7 @@ from extract.library import Concept
 from extract.models import ModelEntry
 from extract.outline import Outline, outline
 from extract.planned import Choices, Plan, plans, tokenizer_of
-from extract.room import Load, Memory, memory
+from extract.room import Load, Memory, memory, weights_on_device
 
 if TYPE_CHECKING:
     from extract.costs import Work
@@ -129,11 +129,12 @@ def estimate(
     tokenizer, assumption = tokenizer_of(entry, concepts)
     chat = entry.chat_template and assumption is None
     chosen = list(plans(tokenizer, concepts, choices, chat=chat))
+    weights = weights_on_device(shape, entry.placement, entry.quantization)
     may_take = choices.memory
     if may_take is None and device_memory is not None:
         from extract.memory import SHARE
 
-        may_take = int(max(0, device_memory - shape.weight_bytes) * SHARE)
+        may_take = int(max(0, device_memory - weights) * SHARE)
     works = dict.fromkeys(TECHNIQUES, Work())
     sizes: list[Sizes] = []
     loads: list[Load] = []
@@ -155,7 +156,7 @@ def estimate(
             found = _sweeps(plan, shape, choices, device, may_take)
             works[TWIN] += sum(_sweep_works(found, shape), Work())
             sizes.append(table_sizes(plan, shape, choices))
-    needs = [memory(load, shape, may_take=may_take, shared=shared) for load in loads]
+    needs = [memory(load, shape, weights=weights, may_take=may_take, shared=shared) for load in loads]
     return Estimate(
         model=entry.slug,
         shape=shape,

@@ -16,8 +16,8 @@ LIBRARIES = 1_000_000_000
 LOGITS, HEAD_LOGITS = 2**24, 2**22
 """Logits that a sweep, and gradients, hold at once: as in `sweep` and `descent`."""
 
-_QUANTIZED = {"8 bit": 1.06, "4 bit": 0.56}
-"""Bytes of a weight, scales included."""
+_QUANTIZED = {"8bit": 1.06, "4bit": 0.56}
+"""Bytes of a weight by the name of a quantization, scales included. MXFP4 is run as bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,15 @@ class Load:
     contributions: bool
 
 
-def memory(load: Load, shape: Outline, *, may_take: int | None = None, shared: bool = True) -> Memory:
+def memory(
+    load: Load, shape: Outline, *, weights: int | None = None, may_take: int | None = None, shared: bool = True
+) -> Memory:
     """What a run takes.
 
     Args:
         load: what is held.
         shape: the model.
+        weights: bytes of them on the device; None for all.
         may_take: bytes that streams may take; None for as many as they like.
         shared: whether rows on their way to disk are in the device's memory too.
     """
@@ -123,13 +126,28 @@ def memory(load: Load, shape: Outline, *, may_take: int | None = None, shared: b
     rows = load.most_prompts * shape.width * 4 * (1 + 3 * sites + 6)
     host = rows + LIBRARIES
     return Memory(
-        weights=shape.weight_bytes,
+        weights=shape.weight_bytes if weights is None else weights,
         streams=streams if may_take is None else min(streams, max(may_take, 0)),
         floor=intact,
         work=_work(load, shape) + (rows if shared else 0),
         least_work=_work(_short(load), shape) + (rows if shared else 0),
         host=host,
     )
+
+
+def weights_on_device(shape: Outline, placement: str, quantization: str | None) -> int:
+    """Bytes of weights that lie on the device at a time.
+
+    Args:
+        shape: the model.
+        placement: where weights lie, one of `extract.entries.PLACEMENTS`: two layers of those that lie elsewhere are
+            there at a time.
+        quantization: how they are packed, if they are.
+    """
+    packed = quantization in _QUANTIZED
+    each = _QUANTIZED[quantization] / shape.itemsize if quantization is not None and packed else 1.0
+    layers = shape.layer_bytes if placement == "none" else 2 * shape.largest_layer_bytes
+    return int(each * (shape.weight_bytes - shape.layer_bytes + layers))
 
 
 def _work(load: Load, shape: Outline) -> int:
@@ -203,12 +221,15 @@ def remedies(need: Memory, tables: dict[str, int], shape: Outline, room: Room, *
             half = _in_type(need, shape, BYTES["bfloat16"]) + beside
             yield _remedy("--dtype bfloat16", half, room)
         for name, each in _QUANTIZED.items():
-            yield _remedy(f"weights quantized to {name}", _in_type(need, shape, each) + beside, room)
-        apart = need.least - shape.layer_bytes + 2 * shape.largest_layer_bytes + beside
-        where = "main memory" if not room.shared and shape.layer_bytes + need.host <= host else "disk"
-        yield _remedy(f"layers offloaded to {where}, fetched one at a time", apart, room)
+            yield _remedy(
+                f"weights of {name} (`quantization` in models.toml)", _in_type(need, shape, each) + beside, room
+            )
+        if need.weights >= shape.weight_bytes:
+            apart = need.least - need.weights + weights_on_device(shape, "offload", None) + beside
+            where = "main memory" if not room.shared and shape.layer_bytes + need.host <= host else "disk"
+            yield _remedy(f"--placement offload (layers in {where}, fetched one at a time)", apart, room)
         larger = size(need.least + beside, up=True)
-        yield f"a device with {larger}, or several that have as much together (`device_map` auto)"
+        yield f"a device with {larger}, or several that have as much together (--placement auto)"
     total = sum(tables.values())
     if total > room.disk:
         if tables.get("contributions"):

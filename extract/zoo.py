@@ -42,8 +42,8 @@ _SHAPE = Shape(width=64, inner=256, vocabulary=1400)
 _BASE = Course(epochs=40, sentences=700, rate=4e-3, layer_rates=(), mixture=Mixture(text_weight=0.4, text_share=0.4))
 _STRANGERS_BASE = replace(_BASE, sentences=900)
 
-SMALL_LIBRARY = {"labels": 4, "terms": 6}
-"""The size of the library that the small zoo is taught: labels a concept, and terms a label."""
+LIBRARY, SMALL_LIBRARY = (8, 8), (4, 6)
+"""The size of the library that the zoo, and the small zoo, are taught: labels a concept, and terms a label."""
 
 _SMALL_SHAPE = replace(_SHAPE, layers=4, vocabulary=900)
 _SMALL_BASE = replace(_BASE, sentences=300, warm_steps=20)
