@@ -234,7 +234,7 @@ def test_a_model_that_can_not_fit_is_refused_with_what_would(world: tuple[Path, 
     folder, _, _, _ = world
     told = _vesalius(folder, "estimate", str(folder / "tiny"), "--gpu", "100kB", "--no-time", "--disk", "1kB")
     assert told.exit_code == 2
-    for word in ("--dtype bfloat16", "4 bit", "offloaded", "half of --sample"):
+    for word in ("--dtype bfloat16", "4bit", "--placement offload", "half of --sample"):
         assert word in told.stderr, word
 
 

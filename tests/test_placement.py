@@ -127,7 +127,7 @@ def test_what_is_said_of_placement_reaches_the_loader_and_changes_no_number(
     for available, more in ((1 << 10, {}), (free.available, {}), (free.available, {"placement": "none"})):
         # As if the memory were too small for the layers, and then as it is.
         monkeypatch.setattr(psutil, "virtual_memory", lambda size=available: free._replace(available=size))
-        settings = {"offload_folder": str(tmp_path / "layers"), "memory": "1GB", **more}
+        settings = {"offload_folder": str(tmp_path / "layers"), "memory": "1GB", "even_if_it_may_not_fit": True, **more}
         _run(places, ["models", "tokens", "activations"], **settings)
         rows.append(places.store.read("activations", model="tiny", concept="colours"))
         shutil.rmtree(places.root)
