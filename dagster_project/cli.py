@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
-from dagster_project.cli_models import add, models
+from dagster_project.cli_models import add, models, warn_of_unpinned
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
 from dagster_project.cli_sql import SqlCommand, sql
@@ -185,6 +185,7 @@ def run(
         raise InputError("--only names no concept: give names with commas between, or leave it out.")
     names = list(places.library(settings.concepts).names)
     entries = chosen_models(places, model or [])
+    warn_of_unpinned(entries)
     shown = console(error=True)
     with open_instance() as instance:
 

@@ -5,6 +5,7 @@ Belongs here: which way of adding a name means, what is printed, and in which or
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,6 +79,17 @@ def models(
     for each in states:
         if each.state == "partly":
             console(error=True).print(f"{each.entry.slug} is not complete: {each.reason} ({each.entry.path})")
+
+
+def warn_of_unpinned(entries: Sequence["ModelEntry"]) -> None:
+    """Say of which models of a hub no one could tell later what they were."""
+    for entry in entries:
+        if entry.hub_id is not None and not entry.is_pinned:
+            typer.echo(
+                f"warning: {entry.slug} has no commit in models.toml, only {entry.revision or 'main'!r}. Hashes of its "
+                f"files are kept with what is measured; `vesalius add {entry.slug} --download` pins it.",
+                err=True,
+            )
 
 
 def _added(registry_file: Path, name: str, slug: str | None, revision: str | None, *, of_hub: bool) -> "ModelEntry":

@@ -7,11 +7,11 @@ fetched: no code, no pickle.
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from extract.completeness import PICKLES, completeness
 from extract.entries import ModelEntry
@@ -79,12 +79,11 @@ def look(entry: ModelEntry) -> Offer:
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.file_download import repo_folder_name
-    from huggingface_hub.utils import filter_repo_objects
 
     with _explained(entry):
         found = HfApi().model_info(_hub_id(entry), revision=entry.revision, files_metadata=True)
     sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
-    wanted = list(filter_repo_objects(sizes, allow_patterns=list(FILES), ignore_patterns=["*/*"]))
+    wanted = [name for name in sizes if "/" not in name and _matches(name, FILES)]
     if not any(name.endswith(".safetensors") for name in wanted):
         raise ModelError(_no_safetensors(entry, list(sizes)))
     cache = Path(constants.HF_HUB_CACHE)
@@ -163,16 +162,17 @@ def _reason(error: BaseException) -> str:
 
 
 def _no_safetensors(entry: ModelEntry, files: list[str]) -> str:
-    from huggingface_hub.utils import filter_repo_objects
-
-    pickled: Any = filter_repo_objects(files, allow_patterns=list(PICKLES))
-    if not list(pickled):
+    if not any(_matches(name, PICKLES) for name in files):
         return f"{entry.hub_id} has no weights as safetensors. Is it a model of transformers?"
     return (
         f"{entry.hub_id} has its weights as pickles alone, which run code when they are opened. Where the hub's "
         "converter has been asked, a pull request has them as safetensors: add it with --revision refs/pr/NUMBER. "
         "Else convert them on a machine that you can spare (model.save_pretrained), and add the folder."
     )
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _check_room(entry: ModelEntry, offer: Offer, cache: Path) -> None:

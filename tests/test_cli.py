@@ -200,7 +200,7 @@ def test_no_model_at_all(vesalius: Invoke) -> None:
 def test_a_folder_without_weights(vesalius: Invoke, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "empty")
     (folder / "model.safetensors").unlink()
-    assert "has no weights" in mistake(vesalius("run", "--model", folder))
+    assert "there are no weights" in mistake(vesalius("run", "--model", folder))
 
 
 def test_a_pickle_instead_of_weights(vesalius: Invoke, tmp_path: Path) -> None:

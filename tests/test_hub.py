@@ -15,6 +15,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from dagster_project.cli import app
+from dagster_project.cli_models import warn_of_unpinned
 from extract.completeness import completeness
 from extract.hub import cached_folder, download, look
 from extract.models import ModelEntry, add_hub_model, load_registry, local_models, model_fingerprint, pin, resolve
@@ -233,7 +234,8 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_add_fetches_a_model_in_a_process_of_its_own_and_pins_it(saved: Path, place: Path) -> None:
     with hub_of(saved) as hub:
-        environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+        # Other commands of this process tell the hub's client to be quiet.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_HUB_")}
         words = [sys.executable, "-c", "from dagster_project.cli import main; main()", "add", HUB_ID, "--download"]
         done = subprocess.run(
             words,
@@ -279,6 +281,13 @@ def test_add_says_what_is_next_and_what_can_not_be(saved: Path, place: Path) -> 
     assert (refused.exit_code, "is a folder here" in refused.stderr) == (2, True)
     refused = CliRunner().invoke(app, ["add", "nothing", "--download"])
     assert (refused.exit_code, "is no name of a model on a hub" in refused.stderr) == (2, True)
+
+
+def test_a_model_without_a_commit_is_warned_of(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = [ModelEntry(str(revision), saved, hub_id=HUB_ID, revision=revision) for revision in ("main", COMMIT)]
+    warn_of_unpinned([*entries, ModelEntry("folder", saved)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: main has no commit in models.toml, only 'main'.")
 
 
 def test_a_run_of_all_models_leaves_those_alone_that_are_not_here(place: Path) -> None:
