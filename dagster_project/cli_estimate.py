@@ -113,7 +113,7 @@ def estimate(
         memory=None if memory is None else read_size(memory),
         untrained=shape.weights < SMALL if untrained is None else untrained,
     )
-    room, host = _room(gpu, ram, disk, Path(places.root))
+    room, host = _room(gpu, ram, disk, places.store.root)
     kind = "cpu" if room.shared else "cuda"
     with console(error=True).status(f"{entry.slug}: count"):
         made = estimated(
@@ -182,18 +182,16 @@ def as_object(
     }
 
 
-def _room(gpu: str | None, ram: str | None, disk: str | None, root: Path) -> "tuple[Room, int]":
+def _room(gpu: str | None, ram: str | None, disk: str | None, root: object) -> "tuple[Room, int]":
     """What there is of the device and of disk, and bytes of main memory."""
-    import shutil
-
     import psutil
     import torch
 
+    from dagster_project.fitting import free_disk
     from extract.interventions import read_size
     from extract.room import LIBRARIES, Room
 
-    place = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = read_size(disk) if disk else shutil.disk_usage(place).free
+    free = read_size(disk) if disk else free_disk(root)
     host = read_size(ram) if ram else int(psutil.virtual_memory().available)
     if gpu:
         return Room(f"a GPU of {gpu}", read_size(gpu), free, shared=False), host

@@ -88,7 +88,8 @@ def saliency_work(batches: Sequence[tuple[int, int, bool]], shape: Outline, *, g
             flops += 2 * up + targets * (through + sums + odd)
         flops += 3 * FORWARD * shape.vocabulary * shape.width * rows
         calls += (2 + targets) * len(shape.layers)
-    return Work(prompts, flops, calls, 2 * groups, flops / _bare(batches, shape) * prompts if prompts else 0.0)
+    equivalents = float(flops / _bare(batches, shape) * prompts) if prompts else 0.0
+    return Work(prompts, float(flops), calls, 2 * groups, equivalents)
 
 
 def answers_work(batches: Sequence[tuple[int, int]], shape: Outline, new_tokens: int) -> Work:

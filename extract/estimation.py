@@ -164,7 +164,7 @@ def estimate(
         prompts=sum(plan.subject.prompts.num_rows for plan in chosen),
         tokens=sum(len(tokens) for plan in chosen for tokens in plan.subject.tokenized.indices),
         assumed=tuple(_assumptions(entry, assumption, choices)),
-        work={name: work for name, work in works.items() if work.calls},
+        work={name: work for name, work in works.items() if work.calls or work.passes},
         sweeps=sweeps,
         memory=max(needs, key=lambda need: need.peak),
         tables=added(iter(sizes)),

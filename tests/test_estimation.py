@@ -36,6 +36,9 @@ from extract.planned import Choices
 from extract.task import Pairs, Task
 
 BUDGET = 64
+ANSWERED = ("The colour of the brick is red", "The colour of the grass is green") * 4
+"""Texts of which a tokenizer learns that answers begin unlike: only then there are pairs to patch."""
+
 CHOICES = Choices(sample=6, held_out=2, answers=2, new_tokens=3)
 
 
@@ -161,8 +164,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Estimate, War
     """A small model, what is estimated of it, and a warehouse with all that was then measured."""
     folder = tmp_path_factory.mktemp("world")
     library = load_library(write_library(folder / "concepts"))
-    texts = tuple(template.text for concept in library.concepts for template in concept.templates)
-    entry = ModelEntry("tiny", save_tiny(folder / "tiny", "llama", texts))
+    entry = ModelEntry("tiny", save_tiny(folder / "tiny", "llama", ANSWERED))
     made = estimate(entry, library.concepts, CHOICES)
     places = Warehouse(root=str(folder / "warehouse"), concepts=str(folder / "concepts"), models=str(folder / "none"))
     settings = Settings(sample=6, held_out=2, answers=2, new_tokens=3)
@@ -182,6 +184,7 @@ def test_forwards_are_those_that_a_run_counts(world: tuple[Path, Estimate, Wareh
 
 def test_rows_are_those_of_the_run_and_bytes_within_a_fifth(world: tuple[Path, Estimate, Warehouse, int]) -> None:
     _, made, places, _ = world
+    assert made.tables["patches"][0] > 0
     for name, (rows, size) in made.tables.items():
         files = [places.store.path(name, **keys) for keys in places.store.partitions(name)]
         found = [places.store.footer(name, **keys) for keys in places.store.partitions(name)]
@@ -192,7 +195,7 @@ def test_rows_are_those_of_the_run_and_bytes_within_a_fifth(world: tuple[Path, E
 
 def test_a_sweep_that_is_cut_is_counted_as_what_it_is_cut_into(tmp_path: Path) -> None:
     library = load_library(write_library(tmp_path / "concepts"))
-    entry = ModelEntry("tiny", save_tiny(tmp_path / "tiny"))
+    entry = ModelEntry("tiny", save_tiny(tmp_path / "tiny", "llama", ANSWERED))
     whole = estimate(entry, library.concepts, CHOICES)
     cut = estimate(entry, library.concepts, replace(CHOICES, memory=60_000))
     assert cut.sweeps > whole.sweeps
