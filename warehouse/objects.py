@@ -83,6 +83,10 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
                 self._listed[name] = self._inner.info(name)
         return self._listed[name]
 
+    def unstrip_protocol(self, name: str) -> str:
+        """The URL of a file as the views' globs begin; some clients put a slash before the bucket."""
+        return f"{self.protocol}://{name.lstrip('/')}"
+
     def modified(self, path: str) -> datetime:
         """When a file was written, as the last listing said."""
         info = self.info(path)

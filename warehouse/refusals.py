@@ -44,7 +44,7 @@ def reading(url: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, *_known(_OF_CLIENTS)) as error:
+    except _refusals() as error:
         raise _told("read", url, error, "Nothing was changed.") from error
 
 
@@ -57,7 +57,7 @@ def writing(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, *_known(_OF_CLIENTS)) as error:
+    except _refusals() as error:
         raise _told("write", url, error, "The last good file is untouched.") from error
 
 
@@ -79,6 +79,10 @@ def _told(doing: str, url: str, error: Exception, state: str) -> StoreError:
         f"Can't {doing} {url}: {reason}. {state} See that the bucket is there and that the keys in the environment "
         "(AWS_…, GOOGLE_…, AZURE_…) may use it, or choose another place with --warehouse."
     )
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    return OSError, *_known(_OF_CLIENTS)
 
 
 def _known(names: tuple[str, ...]) -> tuple[type[Exception], ...]:
