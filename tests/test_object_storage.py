@@ -266,3 +266,22 @@ def test_other_protocols_go_the_same_way() -> None:
     store.path("concepts", concept="drugs").unlink(missing_ok=False)
     assert store.partitions("concepts") == []
     assert not list(staging().glob(".part-0*"))
+
+
+def test_large_files_are_read_by_ranges_and_one_statement_sees_one_version(
+    root: ObjectPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.objects._SMALL", 0)
+    store = Store(root)
+    concept(store, "drugs")
+    assert run_query(root, "SELECT title, concept FROM concepts").to_pylist() == [
+        {"title": "Drugs", "concept": "drugs"}
+    ]
+    planned = Objects(root)
+    (listed,) = planned.glob(f"{root}/concepts/*/part-0.parquet")
+    concept(store, "drugs", "Drugs again")
+    with pytest.raises(StoreError, match=r"replaced while it was read.*run again"):
+        planned.open(listed)
+    planned.glob(f"{root}/concepts/*/part-0.parquet")
+    with planned.open(listed) as file:
+        assert file.read(4) == b"PAR1"

@@ -6,6 +6,7 @@ listing said of each file; and fetches a small file whole and once for as long a
 is set in `query`.
 """
 
+import errno
 import io
 import re
 from datetime import datetime
@@ -41,6 +42,12 @@ def store_error(error: duckdb.Error) -> StoreError | None:
         return None
     kind = StoreUnreachableError if found[1] == StoreUnreachableError.__name__ else StoreError
     return kind(" ".join(found[2].split()))
+
+
+def _check_same(listed: dict[str, Any], opened: dict[str, Any]) -> None:
+    """One statement sees one version of a file: what it opens later must be what it planned with."""
+    if any(listed[name] != opened[name] for name in ("ETag", "etag", "size") if name in listed and name in opened):
+        raise OSError(errno.EBUSY, "the file was replaced while it was read")
 
 
 class Objects(AbstractFileSystem):  # type: ignore[misc]
@@ -105,9 +112,9 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
         with reading(path):
             if info["size"] > _SMALL:
                 file = self._inner.open(name, "rb", cache_type="none")
-                self._listed[name] = file.details
+                _check_same(info, file.details)
                 return file
-            content = self._whole(name, tokenize(info))
+            content = self._whole(name, tokenize(info)) if info["size"] else b""
         # Replaced since it was listed: DuckDB is to be told the size of what it reads.
         self._listed[name] = {**info, "size": len(content)}
         return io.BytesIO(content)
@@ -122,5 +129,6 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
             raise PermissionError(f"{name} is not in the warehouse")
 
     def _fetch(self, name: str, _version: str) -> bytes:
-        content: bytes = self._inner.cat_file(name)
+        # From a start, or s3fs asks for the size first, to fetch large files in pieces.
+        content: bytes = self._inner.cat_file(name, start=0)
         return content
