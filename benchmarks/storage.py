@@ -1,7 +1,7 @@
 """What a warehouse over the S3 protocol costs beside one on a disk: the same writes, catalog and queries, in ratios.
 
 The server is moto on 127.0.0.1, in a process of its own, so there is no network in it: the ratios show what requests,
-copies and Python cost. A real store adds its latency to each request, which are counted too.
+copies and Python cost. A real store adds its latency to each request.
 
     python -m benchmarks.storage [--models 4] [--rounds 3]
 """

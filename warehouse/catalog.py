@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from warehouse.atomic import replacing
 from warehouse.errors import InputError, QueryError, StoreError
-from warehouse.objects import Objects, store_error
+from warehouse.objects import Objects, one_look, store_error
 from warehouse.places import ObjectPlace, find, folders, local_folder
 from warehouse.schema import PARTITION_COLUMNS, Column, Table
 from warehouse.sql_files import VIEWS, NamedQuery, named_queries
@@ -63,7 +63,7 @@ def build_catalog(root: Path | ObjectPlace, views: Path = VIEWS) -> Path:
     _check_root(root)
     files, there = named_queries(views), tables_there(root)
     path = catalog_path(root)
-    with replacing(path) as temporary, _new_database(temporary) as connection:
+    with replacing(path) as temporary, _new_database(temporary) as connection, one_look():
         if isinstance(root, ObjectPlace):
             connection.register_filesystem(Objects(root))
         with _transaction(connection):

@@ -1,7 +1,7 @@
 """An object store as DuckDB sees it: read-only, and with as few requests as we can.
 
 DuckDB speaks to object stores by an extension that has to be fetched, or through any fsspec file system that is
-registered on a connection. This is that file system: it lists once a glob, not once a folder; remembers what the
+registered on a connection. This is that file system: it lists once a statement, not once a folder; remembers what the
 listing said of each file; and fetches a small file whole and once for as long as it stays the same. What SQL may read
 is set in `query`.
 """
@@ -9,6 +9,9 @@ is set in `query`.
 import errno
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
 from glob import has_magic
@@ -32,6 +35,9 @@ _WRITTEN = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What the clients call the time of a file's writing, in their listings."""
 
 
+_LOOK: ContextVar[dict[tuple[str, str], dict[str, Any]] | None] = ContextVar("look", default=None)
+"""What was listed so far, by protocol and folder, while somebody wants `one_look`."""
+
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(StoreError|StoreUnreachableError): (.+)", re.MULTILINE | re.DOTALL)
 
 
@@ -42,6 +48,16 @@ def store_error(error: duckdb.Error) -> StoreError | None:
         return None
     kind = StoreUnreachableError if found[1] == StoreUnreachableError.__name__ else StoreError
     return kind(" ".join(found[2].split()))
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within it each folder is listed once: DuckDB would list it anew to explain, to plan and to run a statement."""
+    token = _LOOK.set({})
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
 
 
 def _check_same(listed: dict[str, Any], opened: dict[str, Any]) -> None:
@@ -74,8 +90,13 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
             fixed.append(name)
         folder = "/".join(fixed)
         self._check(folder)
-        with reading(path):
-            found = self._inner.find(folder, detail=True)
+        look = _LOOK.get()
+        found = None if look is None else look.get((self.protocol, folder))
+        if found is None:
+            with reading(path):
+                found = self._inner.find(folder, detail=True)
+            if look is not None:
+                look[self.protocol, folder] = found
         fits = re.compile(glob_translate(wanted))
         chosen = {name: info for name, info in found.items() if fits.match(name)}
         self._listed.update(chosen)

@@ -35,6 +35,10 @@ _PACKAGES = {
 _TYPE_OPTIONS = {"s3": "ContentType", "gs": "content_type", "gcs": "content_type"}
 """How an upload is told what it holds, so that a browser shows charts."""
 
+_END = 128 << 10
+_READ_FROM_THE_END = {"s3", "gs", "gcs", "memory"}
+"""Azure's protocol knows no range that is counted from the end."""
+
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+.-]*)://(?P<path>.*)", re.DOTALL)
 
 
@@ -152,6 +156,13 @@ class ObjectPlace:
         """What it holds; FileNotFoundError if there is no object."""
         with reading(self.url):
             found: bytes = self.files().cat_file(self.url)
+        return found
+
+    def read_end(self) -> bytes:
+        """Its last 128 KiB, or all of a smaller one, in one request; FileNotFoundError if there is no object."""
+        start = -_END if self.protocol in _READ_FROM_THE_END else None
+        with reading(self.url):
+            found: bytes = self.files().cat_file(self.url, start=start)
         return found
 
     def read_text(self, encoding: str) -> str:

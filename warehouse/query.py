@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from warehouse.catalog import CATALOG_NAME, build_catalog, catalog_path, escaped, quoted, tables_there
 from warehouse.errors import QueryError
-from warehouse.objects import Objects, store_error
+from warehouse.objects import Objects, one_look, store_error
 from warehouse.places import ObjectPlace
 from warehouse.sql_files import NamedQuery, Value, named_queries
 
@@ -117,7 +117,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
         StoreError: the object store refuses or does not answer.
     """
     values: Any = dict(parameters) if parameters else None
-    with _duckdb_errors():
+    with _duckdb_errors(), one_look():
         statement = _single_statement(connection, sql)
         explained = _EXPLAIN.match(statement)
         inner = _single_statement(connection, statement[explained.end() :]) if explained else statement

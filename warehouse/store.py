@@ -9,7 +9,7 @@ fingerprint means that there is nothing to do. What the tables hold is said in `
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -131,8 +131,7 @@ class Store:
         """What the partition's file says of itself; None if there is no file, or none of ours that can be read."""
         path = self.path(name, **keys)
         try:
-            with opened(path) as file:
-                metadata = pq.read_metadata(file).metadata or {}
+            metadata = _metadata(path).metadata or {}
             return Footer(**json.loads(metadata[_FOOTER_KEY]))
         except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
             return None
@@ -274,8 +273,15 @@ def rows_in(path: Place) -> int:
         FileNotFoundError: there is no file.
         StoreError: the object store refuses or does not answer.
     """
+    return int(_metadata(path).num_rows)
+
+
+def _metadata(path: Place) -> pq.FileMetaData:
+    if isinstance(path, ObjectPlace):
+        with suppress(pa.ArrowInvalid):  # It may be longer than the end that was fetched.
+            return pq.read_metadata(pa.BufferReader(path.read_end()))
     with opened(path) as file:
-        return int(pq.read_metadata(file).num_rows)
+        return pq.read_metadata(file)
 
 
 def _encodings(entry: Table) -> dict[str, object]:
