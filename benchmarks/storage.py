@@ -46,8 +46,8 @@ def write(root: Path | ObjectPlace, models: int) -> None:
     """One file of 2 MiB a model."""
     layers = [activations(layer) for layer in range(_LAYERS)]
     for model in range(models):
-        keys = {"model": f"model-{model}", "concept": "drugs"}
-        with Store(root).writer("activations", fingerprint="x", width=_WIDTH, **keys) as writer:
+        slug = f"model-{model}"
+        with Store(root).writer("activations", fingerprint="x", width=_WIDTH, model=slug, concept="drugs") as writer:
             for layer in layers:
                 writer.add(layer)
 
@@ -103,10 +103,11 @@ def main() -> None:
             remote = place("s3://benchmark/warehouse")
             assert isinstance(remote, ObjectPlace)
             remote.files().mkdir("benchmark")
-            times = {name: ([], []) for name, _ in STEPS}  # type: dict[str, tuple[list[float], list[float]]]
+            roots: tuple[Path | ObjectPlace, ...] = (Path(folder) / "warehouse", remote)
+            times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name, _ in STEPS}
             for _ in range(given.rounds):
                 for name, step in STEPS:
-                    for root, taken in zip((Path(folder) / "warehouse", remote), times[name], strict=True):
+                    for root, taken in zip(roots, times[name], strict=True):
                         started = time.perf_counter()
                         step(root, given.models)
                         taken.append(time.perf_counter() - started)

@@ -36,6 +36,7 @@ def vesalius(*words: object) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_a_run_outlives_its_object_store_and_the_next_one_has_nothing_to_do(
     root: ObjectPlace, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

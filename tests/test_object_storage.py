@@ -18,6 +18,7 @@ from test_store import KEYS, files, write_layers
 from warehouse_fixture import rows
 
 from dagster_project.cli import app
+from warehouse import refusals
 from warehouse.atomic import replacing
 from warehouse.catalog import build_catalog, catalog_path
 from warehouse.errors import InputError, QueryError, StoreError, TransientError
@@ -285,3 +286,10 @@ def test_large_files_are_read_by_ranges_and_one_statement_sees_one_version(
     planned.glob(f"{root}/concepts/*/part-0.parquet")
     with planned.open(listed) as file:
         assert file.read(4) == b"PAR1"
+
+
+@pytest.mark.parametrize("name", [*refusals._OF_CLIENTS, *refusals._PASSING_OF_CLIENTS])
+def test_the_errors_of_clients_are_where_we_look_for_them(name: str) -> None:
+    """When this fails, a client moved its errors: see what it raises now."""
+    module, _, member = name.rpartition(".")
+    assert issubclass(getattr(pytest.importorskip(module), member), Exception)

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,11 @@ HEADER = "-- What it answers.\n--\n-- Grain: one row\n"
 
 
 @pytest.fixture(scope="module")
-def root(warehouse: Path | ObjectPlace) -> Path | ObjectPlace:
-    return warehouse
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_written(root: Path | ObjectPlace) -> Any:
-    before = everything(root)
-    yield
-    assert everything(root) == before
+def root(warehouse: Path | ObjectPlace) -> Iterator[Path | ObjectPlace]:
+    """The warehouse to ask; in the end nothing was written to it."""
+    before = everything(warehouse)
+    yield warehouse
+    assert everything(warehouse) == before
 
 
 def everything(root: Path | ObjectPlace) -> list[str]:

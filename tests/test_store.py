@@ -230,6 +230,13 @@ def test_partitions_are_listed_by_their_keys(store: Store) -> None:
     assert store.partitions("lesions") == []
 
 
+def test_partitions_are_in_the_order_of_their_keys(store: Store) -> None:
+    empty = table("plants").schema().empty_table()
+    for model in ("tiny", "tiny-2", "a", "tiny.untrained"):
+        store.write("plants", empty, fingerprint="a", model=model)
+    assert [keys["model"] for keys in store.partitions("plants")] == ["a", "tiny", "tiny-2", "tiny.untrained"]
+
+
 def test_a_table_of_no_rows_is_a_table(store: Store) -> None:
     empty = table("plants").schema().empty_table()
     store.write("plants", empty, fingerprint="a", model="tiny")

@@ -254,14 +254,15 @@ def find(folder: Place, pattern: str) -> list[str]:
         StoreError: the object store refuses or does not answer.
     """
     if isinstance(folder, Path):
-        return sorted(found.relative_to(folder).as_posix() for found in folder.glob(pattern))
+        return [found.relative_to(folder).as_posix() for found in sorted(folder.glob(pattern))]
     assert isinstance(folder, ObjectPlace)
     wanted = pattern.split("/")
     with reading(folder.url):
         # One flat listing, not one for each folder on the way.
         names = folder.files().find(folder.url)
     start = len(folder.files()._strip_protocol(folder.url)) + 1
-    return sorted(name[start:] for name in names if _fits(name[start:].split("/"), wanted))
+    parts = (name[start:].split("/") for name in names)
+    return ["/".join(found) for found in sorted(parts) if _fits(found, wanted)]
 
 
 def folders(root: ObjectPlace) -> set[str]:
