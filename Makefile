@@ -29,6 +29,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/offload.py
 	$(BIN)/python benchmarks/estimates.py
 	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python -m benchmarks.storage
 
 # Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
 validate: $(READY)

@@ -22,15 +22,12 @@ from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
 from dagster_project.libraries import quiet_libraries
+from dagster_project.options import WarehouseOption
 from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Warehouse
 
-WarehouseOption = Annotated[
-    Path | None,
-    typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-]
 ConceptsOption = Annotated[
     Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
 ]
@@ -297,7 +294,7 @@ def _names(written: str) -> list[str]:
     return [name.strip() for name in written.split(",") if name.strip()]
 
 
-def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":
+def _places(warehouse: str | None, concepts: Path | None) -> "Warehouse":
     from dagster_project.defs.resources import Warehouse
 
     return Warehouse.from_environment(root=warehouse, concepts=concepts)
@@ -308,7 +305,7 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
     from dagster_project.pictures import files_of
     from dagster_project.summary import summarize
     from dagster_project.terminal import console, summary_table
-    from warehouse.catalog import CATALOG_NAME
+    from warehouse.catalog import catalog_path
 
     out = console()
     out.print(summary_table(summarize(places.store, models, concepts)))
@@ -320,4 +317,4 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
     for name, description in outcome.failed_checks:
         console(error=True).print(f"warning: the check {name} failed: {description}")
     out.print(f"Map:      {files_of(places.charts / KNOWLEDGE_MAP)['html']}   (vesalius findings)")
-    out.print(f"Catalog:  {Path(places.root) / CATALOG_NAME}   (vesalius sql --list)")
+    out.print(f"Catalog:  {catalog_path(places.place)}   (vesalius sql --list)")

@@ -4,17 +4,18 @@ Which checks there are is in `extract.verification`; here a model is found as `r
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dagster_project.libraries import quiet_libraries
+from dagster_project.options import WarehouseOption
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from extract.loading import LoadedModel
+    from warehouse.places import Place
 
 VERSION = 1
 """Raised when the same model would get other rows than before."""
@@ -22,10 +23,7 @@ VERSION = 1
 
 def verify(
     model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.")],
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
@@ -83,7 +81,7 @@ def _depends_on(loaded: "LoadedModel", revision: str) -> str:
     )
 
 
-def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: Path) -> int:
+def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: "Place") -> int:
     """Print the checks and what they come to; how many failed."""
     from dagster_project.terminal import console, plain_table
 

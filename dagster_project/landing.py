@@ -7,15 +7,13 @@ tried again. What a fingerprint covers is in `fingerprints`, what is computed is
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warehouse.errors import InputError, TableError, TransientError
 from warehouse.schema import Column, Table
-from warehouse.store import Commit, Store
+from warehouse.store import Commit, Store, rows_in
 from warehouse.tables import table
 from warehouse.versions import fingerprint
 
@@ -41,8 +39,8 @@ class Landing:
 
     def is_current(self, expected: str, **keys: str) -> bool:
         """Whether the partition is there, made from the same inputs; if so it counts as part of this run."""
-        footer = self.store.footer(self.name, **keys)
-        if footer is None or not self.store.is_current(self.name, expected, **keys):
+        footer = self.store.current(self.name, expected, **keys)
+        if footer is None:
             return False
         path = self.store.path(self.name, **keys)
         self._current.append(Commit(path, footer.rows, path.stat().st_size, expected))
@@ -84,7 +82,7 @@ class Landing:
 
     def _contract(self, entry: Table) -> dg.AssetCheckResult:
         """Written files were validated before their commit; those that were current must still be whole."""
-        torn = [str(file.path) for file in self._current if _rows(file.path) != file.rows]
+        torn = [str(file.path) for file in self._current if rows_in(file.path) != file.rows]
         return dg.AssetCheckResult(
             asset_key=self.name,
             check_name=CONTRACT,
@@ -193,7 +191,3 @@ def _table_column(entry: Table, column: Column) -> dg.TableColumn:
     type_ = "vector of float" if column.is_vector else str(column.type)
     constraints = dg.TableColumnConstraints(nullable=column.nullable, other=role)
     return dg.TableColumn(column.name, type_, column.description, constraints)
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)

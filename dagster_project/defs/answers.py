@@ -6,7 +6,6 @@ set. How a judge is asked is in `extract.judge`, which answers it is asked about
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,6 +21,7 @@ from extract.judge import Spent
 from extract.judgements import count_questions, judge_responses, noise_floor
 from extract.rubric import RUBRIC
 from extract.verdicts import open_verdicts
+from warehouse.places import local_folder
 from warehouse.tables import table
 
 VERDICTS = "judge.sqlite"
@@ -73,7 +73,7 @@ class Judging:
         self, warehouse: Warehouse, settings: Settings, progress: Progress, slug: str, endpoint: Endpoint
     ) -> None:
         self._store = warehouse.store
-        self._verdicts = Path(warehouse.root) / VERDICTS
+        self._verdicts = local_folder(warehouse.place) / VERDICTS
         self._settings = settings
         self._progress = progress
         self._slug = slug

@@ -16,6 +16,7 @@ from extract.checking import check
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, load_registry, resolve
 from warehouse.errors import ConceptError, ModelError
+from warehouse.places import ObjectPlace, Place, place
 from warehouse.store import Store
 from warehouse.twins import is_twin, original_slug
 
@@ -26,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where the tables, the concept library and the registry of models lie."""
 
-    root: str = Field(description="Folder of the warehouse: one folder a table.")
+    root: str = Field(description="Folder of the warehouse, or its URL in an object store: one folder a table.")
     concepts: str = Field(default=str(CONCEPTS), description="Folder of the concept library.")
     models: str = Field(default=str(PROJECT / "models.toml"), description="File that registers the models.")
     inbox: str = Field(
@@ -35,12 +36,12 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_environment(
-        cls, root: Path | None = None, concepts: Path | None = None, models: Path | None = None
+        cls, root: str | Path | None = None, concepts: Path | None = None, models: Path | None = None
     ) -> "Warehouse":
         """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, _INBOX, or by default."""
         inbox = os.environ.get("VESALIUS_INBOX")
         return cls(
-            root=_place(root, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data"),
+            root=_root(root or os.environ.get("VESALIUS_WAREHOUSE") or PROJECT / "warehouse" / "data"),
             concepts=_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS),
             models=_place(models, "VESALIUS_MODELS", PROJECT / "models.toml"),
             inbox=str(Path(inbox).expanduser().absolute()) if inbox else "",
@@ -56,15 +57,20 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             "VESALIUS_INBOX": str(self.inbox_folder),
         }
 
+    @property
+    def place(self) -> Path | ObjectPlace:
+        """The root as a place: a folder, or one in an object store."""
+        return place(self.root)
+
     @cached_property
     def store(self) -> Store:
-        """The partitions on disk."""
-        return Store(Path(self.root))
+        """The partitions."""
+        return Store(self.place)
 
     @property
-    def charts(self) -> Path:
+    def charts(self) -> Place:
         """The folder of charts."""
-        return Path(self.root) / "charts"
+        return self.place / "charts"
 
     @property
     def inbox_folder(self) -> Path:
@@ -171,6 +177,11 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     even_if_it_may_not_fit: bool = Field(
         default=False, description="Load a model though memory or disk seem too small for it."
     )
+
+
+def _root(given: str | Path) -> str:
+    found = place(given)
+    return str(found.expanduser().resolve() if isinstance(found, Path) else found)
 
 
 def _place(given: Path | None, variable: str, default: Path) -> str:
