@@ -15,6 +15,7 @@ from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
+from extract.kinds import kind_in, unmeasured
 from extract.loading import LoadedModel, describe, load_model
 from extract.models import ModelEntry, model_fingerprint, plants_table
 from extract.untrained import compared, pairs_among
@@ -46,6 +47,7 @@ class Measuring:
         self._entry: ModelEntry = warehouse.model(slug, settings.model_folder)
         self._concepts = warehouse.library(settings.concepts).names
         self._fingerprint = model_fingerprint(self._entry)
+        self._unmeasured = unmeasured(kind_in(self._entry.path))
         self._lesions = read_lesions(settings.lesions)
         self._patches = read_patches(settings.sites)
         self._tried: tuple[Machine, bool] | None = None
@@ -82,6 +84,14 @@ class Measuring:
         if not landing.is_current(expected, model=self._entry.slug):
             landing.wrote(self._write("plants", rows, expected))
 
+    def unmeasured(self, landing: Landing) -> None:
+        """What does not apply to the model, by its config: a fact about it, not a gap in the run."""
+        expected = fingerprints.unmeasured(self._unmeasured)
+        if not landing.is_current(expected, model=self._entry.slug):
+            rows = [{"table_name": name, "reason": reason} for name, reason in sorted(self._unmeasured.items())]
+            found = pa.Table.from_pylist(rows, schema=table("unmeasured").schema())
+            landing.wrote(self._write("unmeasured", found, expected))
+
     def tokens(self, landing: Landing) -> None:
         """Every concept's prompts under the model's tokenizer."""
         for concept in self._concepts:
@@ -110,6 +120,8 @@ class Measuring:
 
     def sweep(self, landings: dict[str, Landing]) -> None:
         """What a sweep fills, of every concept: all that is stale, in one sweep."""
+        for name, landing in landings.items():
+            landing.not_measured = self._unmeasured.get(name)
         for concept in self._concepts:
             keys = {"model": self._entry.slug, "concept": concept}
             expected = {name: self._expected(name, concept) for name in landings}
@@ -125,6 +137,7 @@ class Measuring:
 
     def saliency(self, landing: Landing) -> None:
         """The gradients of a sample of every concept's prompts."""
+        landing.not_measured = self._unmeasured.get("saliency")
         for concept in self._concepts:
             expected = self._expected("saliency", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):
@@ -154,9 +167,14 @@ class Measuring:
 
     def responses(self, landing: Landing) -> None:
         """The answers to a sample of every concept's prompts, intact and under each layer's lesion."""
+        landing.not_measured = self._unmeasured.get("responses")
         for concept in self._concepts:
             expected = self._expected("responses", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):
+                continue
+            if "responses" in self._unmeasured:
+                nothing = table("responses").schema().empty_table()
+                landing.wrote(self._write("responses", nothing, expected, concept=concept))
                 continue
             from extract.answers import extract_responses
             from extract.extraction import threads
@@ -216,12 +234,13 @@ class Measuring:
     def _wanted(self, stale: dict[str, str]) -> "Wanted":
         from extract.extraction import Wanted
 
+        made = stale.keys() - self._unmeasured.keys()
         return Wanted(
-            activations="activations" in stale,
-            first_tokens="first_tokens" in stale,
-            contributions="contributions" in stale,
-            lesions=self._lesions if "lesions" in stale else (),
-            patches=self._patches if "patches" in stale else (),
+            activations="activations" in made,
+            first_tokens="first_tokens" in made,
+            contributions="contributions" in made,
+            lesions=self._lesions if "lesions" in made else (),
+            patches=self._patches if "patches" in made else (),
         )
 
     def _subject(self, concept: str, stale: dict[str, str]) -> "Subject":

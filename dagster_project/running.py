@@ -48,12 +48,15 @@ class Outcome:
 def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry]:
     """The models meant by slugs and folders, or all that are registered; each is whole on disk.
 
+    Of all that are registered, those are left out that come with a Python package which is not installed.
+
     Raises:
         ModelError: there is no such model, or its folder is none.
         InputError: no model at all, an untrained twin, or two folders of one slug, here or in the warehouse.
     """
     registry = warehouse.registry()
-    entries = dict.fromkeys([resolve(name, registry) for name in names] if names else registry.values())
+    installed = [entry for entry in registry.values() if entry.is_installed]
+    entries = dict.fromkeys([resolve(name, registry) for name in names] if names else installed)
     if not entries:
         raise InputError(
             f"{warehouse.models} registers no model: add one with `vesalius add PATH`, or give --model PATH."
