@@ -18,6 +18,7 @@ from dagster_project.cli_findings import findings
 from dagster_project.cli_models import add, models, warn_of_unpinned
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
+from dagster_project.cli_rivals import rivals
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
@@ -287,6 +288,7 @@ app.command()(estimate)
 app.command()(verify)
 app.command()(findings)
 app.command()(recommend)
+app.command()(rivals)
 app.command()(validate)
 
 
@@ -303,7 +305,7 @@ def _places(warehouse: str | None, concepts: Path | None) -> "Warehouse":
 def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
     from dagster_project.defs.charts import KNOWLEDGE_MAP
     from dagster_project.pictures import files_of
-    from dagster_project.summary import summarize
+    from dagster_project.summary import summarize, unmeasured_of
     from dagster_project.terminal import console, summary_table
     from warehouse.catalog import catalog_path
 
@@ -316,5 +318,7 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
         out.print("Everything was current: no forward pass, no file written.")
     for name, description in outcome.failed_checks:
         console(error=True).print(f"warning: the check {name} failed: {description}")
+    for line in unmeasured_of(places.store, models):
+        out.print(line)
     out.print(f"Map:      {files_of(places.charts / KNOWLEDGE_MAP)['html']}   (vesalius findings)")
     out.print(f"Catalog:  {catalog_path(places.place)}   (vesalius sql --list)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dagster_project.libraries import quiet_libraries
+from dagster_project.options import WarehouseOption
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ def estimate(
         typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours."),
     ] = None,
     only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
     lesions: Annotated[str, typer.Option(help="As for `vesalius run`.")] = "identity,resample",
     sites: Annotated[str, typer.Option(help="As for `vesalius run`.")] = "resid,delta",
     contributions: Annotated[bool, typer.Option(help="Keep what attention and MLP add, as vectors.")] = False,

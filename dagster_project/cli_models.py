@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.options import WarehouseOption
+
 if TYPE_CHECKING:
     from dagster_project.model_states import ModelState
     from extract.models import ModelEntry
@@ -51,10 +53,7 @@ def add(
 
 
 def models(
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything that is known of them, as JSON.")] = False,
 ) -> None:
     """List the registered models: whether they are here, whole, and mapped."""

@@ -33,6 +33,8 @@ class Landing:
         self.store = store
         self.name = name
         self.forwards = 0
+        self.not_measured: str | None = None
+        """Why the table holds nothing of this model, where that can't be otherwise."""
         self._started = time.monotonic()
         self._written: list[Commit] = []
         self._current: list[Commit] = []
@@ -75,6 +77,7 @@ class Landing:
                 "fingerprint": version,
                 "folder": dg.MetadataValue.path(str(self.store.root / self.name)),
                 "dagster/column_schema": column_schema(entry),
+                **({} if self.not_measured is None else {"not_measured": self.not_measured}),
             },
             check_results=[self._contract(entry)],
             data_version=dg.DataVersion(version),

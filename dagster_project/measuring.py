@@ -16,6 +16,7 @@ from dagster_project.fitting import check_fits
 from dagster_project.landing import Landing, upstream
 from dagster_project.progress import Advance, Progress
 from extract.interventions import read_lesions, read_patches, read_size
+from extract.kinds import kind_in, unmeasured
 from extract.loading import LoadedModel, describe, load_model, offload_place
 from extract.models import ModelEntry, model_fingerprint, plants_table
 from extract.quantizing import has_gradients
@@ -49,6 +50,7 @@ class Measuring:
         self._offloaded = warehouse.offload_folder(slug, settings.offload_folder)
         self._concepts = warehouse.library(settings.concepts).names
         self._fingerprint = model_fingerprint(self._entry)
+        self._unmeasured = unmeasured(kind_in(self._entry.path))
         self._lesions = read_lesions(settings.lesions)
         self._patches = read_patches(settings.sites)
         self._tried: tuple[Machine, bool] | None = None
@@ -96,6 +98,14 @@ class Measuring:
         if not landing.is_current(expected, model=self._entry.slug):
             landing.wrote(self._write("plants", rows, expected))
 
+    def unmeasured(self, landing: Landing) -> None:
+        """What does not apply to the model, by its config: a fact about it, not a gap in the run."""
+        expected = fingerprints.unmeasured(self._unmeasured)
+        if not landing.is_current(expected, model=self._entry.slug):
+            rows = [{"table_name": name, "reason": reason} for name, reason in sorted(self._unmeasured.items())]
+            found = pa.Table.from_pylist(rows, schema=table("unmeasured").schema())
+            landing.wrote(self._write("unmeasured", found, expected))
+
     def tokens(self, landing: Landing) -> None:
         """Every concept's prompts under the model's tokenizer."""
         for concept in self._concepts:
@@ -124,6 +134,8 @@ class Measuring:
 
     def sweep(self, landings: dict[str, Landing]) -> None:
         """What a sweep fills, of every concept: all that is stale, in one sweep."""
+        for name, landing in landings.items():
+            landing.not_measured = self._unmeasured.get(name)
         for concept in self._concepts:
             keys = {"model": self._entry.slug, "concept": concept}
             expected = {name: self._expected(name, concept) for name in landings}
@@ -143,6 +155,7 @@ class Measuring:
             title = f"{self._entry.slug}: no gradients, for its weights are held in {self._entry.quantization}"
             with self._progress.stage(title, 0, "prompts"):
                 return
+        landing.not_measured = self._unmeasured.get("saliency")
         for concept in self._concepts:
             expected = self._expected("saliency", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):
@@ -172,9 +185,14 @@ class Measuring:
 
     def responses(self, landing: Landing) -> None:
         """The answers to a sample of every concept's prompts, intact and under each layer's lesion."""
+        landing.not_measured = self._unmeasured.get("responses")
         for concept in self._concepts:
             expected = self._expected("responses", concept)
             if landing.is_current(expected, model=self._entry.slug, concept=concept):
+                continue
+            if "responses" in self._unmeasured:
+                nothing = table("responses").schema().empty_table()
+                landing.wrote(self._write("responses", nothing, expected, concept=concept))
                 continue
             from extract.answers import extract_responses
             from extract.extraction import threads
@@ -234,12 +252,13 @@ class Measuring:
     def _wanted(self, stale: dict[str, str]) -> "Wanted":
         from extract.extraction import Wanted
 
+        made = stale.keys() - self._unmeasured.keys()
         return Wanted(
-            activations="activations" in stale,
-            first_tokens="first_tokens" in stale,
-            contributions="contributions" in stale,
-            lesions=self._lesions if "lesions" in stale else (),
-            patches=self._patches if "patches" in stale else (),
+            activations="activations" in made,
+            first_tokens="first_tokens" in made,
+            contributions="contributions" in made,
+            lesions=self._lesions if "lesions" in made else (),
+            patches=self._patches if "patches" in made else (),
         )
 
     def _subject(self, concept: str, stale: dict[str, str]) -> "Subject":

@@ -27,6 +27,7 @@ QUANTIZATIONS = ("8bit", "4bit", "mxfp4")
 
 _SETTINGS: Mapping[str, type] = {
     "path": str,
+    "package": str,
     "hub_id": str,
     "revision": str,
     "description": str,
@@ -60,6 +61,8 @@ class ModelEntry:
         dtype: what it is run in, one of DTYPES; by default what its config says.
         attention: what attention is computed with, one of ATTENTIONS; by default what transformers chooses.
         untrained_seed: of the random weights that stand for those in the folder, if this is an untrained twin.
+        package: the Python package that the folder comes with, if it comes with one; its path is then a folder that is
+            not there as long as the package is not installed.
         hub_id: `owner/name` on the hub, if it comes from there.
         revision: of the hub's repository: a commit, or a branch or tag until it is downloaded.
         placement: where its weights lie, one of PLACEMENTS.
@@ -77,6 +80,7 @@ class ModelEntry:
     dtype: str | None = None
     attention: str | None = None
     untrained_seed: int | None = None
+    package: str | None = None
     hub_id: str | None = None
     revision: str | None = None
     placement: str = "none"
@@ -85,6 +89,11 @@ class ModelEntry:
     parameters: int | None = None
     license: str = ""
     gated: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that the model comes with is there, if it comes with one."""
+        return self.package is None or self.path.is_dir()
 
     @property
     def is_untrained(self) -> bool:
@@ -190,6 +199,11 @@ def check_values(where: str, values: Mapping[str, object]) -> None:
     for name, allowed in _ALLOWED.items():
         if values.get(name, allowed[0]) not in allowed:
             raise ModelError(f"{where} has {name} = {values[name]!r}; it takes one of {', '.join(allowed)}.")
+    package = values.get("package", "a")
+    if not str(package).isidentifier():
+        raise ModelError(f"{where} has package = {package!r}; it takes the name that the package is imported by.")
+    if "package" in values and "path" not in values:
+        raise ModelError(f"{where} names a package and no `path`: the model's folder within it.")
     if "path" not in values and "hub_id" not in values:
         raise ModelError(f"{where} does not say where the model is: it takes a `path` or a `hub_id`.")
     if "hub_id" in values and not is_hub_id(str(values["hub_id"])):

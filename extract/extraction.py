@@ -91,7 +91,8 @@ def split(loaded: LoadedModel, prompts: pa.Table) -> Tokenized:
     Raises:
         ModelError: the tokenizer can't tell where a term lies, or a prompt is too long for the model.
     """
-    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=loaded.entry.chat_template)
+    chat = loaded.entry.chat_template
+    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=chat, kind=loaded.kind)
 
 
 def prompts_swept(subject: Subject, wanted: Wanted) -> int:
@@ -144,7 +145,8 @@ def run_sweep(
     task, sampled = make_task(subject, wanted, seed=seed)
     if not task.prompts:
         return
-    shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize)
+    whole = machine.stack.cache is None
+    shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize, whole=whole)
     device = machine.stack.device
     found, keys = Found(task, loaded.layers), key_columns(subject.prompts)
     # Of each first token the first prompt that begins so, which the task has in any case.
@@ -217,6 +219,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
         patches=wanted.patches,
         pairs=_pairs(subject, number[clean], number[corrupted]) if wanted.patches else no_pairs(),
         seed=seed,
+        layout=None if subject.tokenized.layout is None else subject.tokenized.layout.rows(_tensor(chosen)),
     )
     return task, _tensor(number[sampled])
 

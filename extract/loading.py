@@ -4,7 +4,7 @@ What a model's folder holds, and the registry that names it, are in `models`, wh
 before a model is really loaded. Nothing here asks a network, runs code that came with weights, or opens a pickle.
 """
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from extract.completeness import completeness
 from extract.entries import PLACEMENTS
 from extract.models import ModelEntry, model_files, model_fingerprint
 from extract.quantizing import quantized
-from extract.untrained import random_model
+from extract.untrained import auto_class, random_model
 from warehouse.errors import ModelError
 from warehouse.tables import table
 from warehouse.twins import original_slug
@@ -57,12 +57,21 @@ class LoadedModel:
     @property
     def longest(self) -> int | None:
         """Tokens that the model takes at most, if its config says."""
+        from extract.stack import first_position
+
         longest: int | None = getattr(_text_config(self.model), "max_position_embeddings", None)
-        return longest
+        return longest if longest is None else longest - first_position(self.model)
+
+    @property
+    def kind(self) -> str:
+        """Which kind of model it is, one of those in `kinds`: its own class tells."""
+        from extract.stack import kind_of_model
+
+        return kind_of_model(self.model)
 
     @property
     def layers(self) -> int:
-        """Decoder layers."""
+        """Its layers."""
         return int(_text_config(self.model).num_hidden_layers)
 
     @property
@@ -105,7 +114,7 @@ def load_model(
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     where = device_map or ("none" if entry.is_untrained else entry.placement)
     if where not in PLACEMENTS:
@@ -126,7 +135,7 @@ def load_model(
         if entry.untrained_seed is not None:
             load = partial(random_model, config, entry.untrained_seed, attention=entry.attention)
         else:
-            load = partial(AutoModelForCausalLM.from_pretrained, entry.path, **options)
+            load = partial(auto_class(config).from_pretrained, entry.path, **options)
         model = load(dtype=dtype or entry.dtype or ("bfloat16" if _is_half(config) else "auto"))
         if model.dtype == torch.float16:
             # Only the weights said so. They are loaded again: a cast would round rotary frequencies too.
@@ -196,12 +205,13 @@ def _is_half(config: "PretrainedConfig") -> bool:
 def _layers_apart(config: "PretrainedConfig", device: str, apart: str) -> dict[str, str]:
     """A device map that has the decoder's layers at one place and everything else on the device."""
     from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM
+
+    from extract.stack import layer_lists
 
     with init_empty_weights():
-        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model: Any = auto_class(config).from_config(config)
     count = _text_config(model).num_hidden_layers
-    lists = [child for child in model.get_decoder().children() if isinstance(child, Sized) and len(child) == count]
+    lists = layer_lists(model.get_decoder(), count)
     names = [name for name, module in model.named_modules() if any(module is each for each in lists)]
 
     def holds(name: str) -> bool:

@@ -30,10 +30,12 @@ class Shape:
     Attributes:
         layers: of the model.
         bytes_per_token: of a stream: width times bytes of a value.
+        whole: whether patched streams are run from the first token on, because layers take no cache.
     """
 
     layers: int
     bytes_per_token: int
+    whole: bool = False
 
 
 def free_memory(device: torch.device) -> int:
@@ -49,7 +51,7 @@ def task_bytes(task: Task, shape: Shape) -> int:
     if task.lesions:
         tokens += shape.layers * len(task.lesions) * int(lengths[task.lesioned].sum())
     for patch in task.patches:
-        tokens += shape.layers * int(_patched_tokens(task, patch.position).sum())
+        tokens += shape.layers * int(_patched_tokens(task, patch.position, whole=shape.whole).sum())
     return tokens * shape.bytes_per_token
 
 
@@ -122,9 +124,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _patched_tokens(task: Task, position: str) -> Tensor:
+def _patched_tokens(task: Task, position: str, *, whole: bool) -> Tensor:
     """[pair], tokens that the streams of one layer hold, for a patch at a position."""
     lengths = torch.tensor([len(task.prompts[prompt]) for prompt in task.pairs.corrupted.tolist()])
+    if whole:
+        return lengths * lengths if position == "token" else lengths
     if position == "last":
         return torch.ones_like(lengths)
     if position == "term":
@@ -185,4 +189,5 @@ def _narrowed(task: Task, kept: Tensor) -> Task:
         population=None if task.population is None else task.population[rows],
         pairs=pairs,
         numbers=rows if task.numbers is None else task.numbers[rows],
+        layout=None if task.layout is None else task.layout.rows(rows),
     )

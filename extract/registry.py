@@ -6,6 +6,7 @@ and which model a name means. What an entry may say is in `entries`; fetching on
 
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import tomlkit
@@ -44,8 +45,17 @@ def load_registry(file: Path) -> dict[str, ModelEntry]:
 
 
 def _entry(file: Path, slug: str, values: Mapping[str, object]) -> ModelEntry:
-    folder = (file.parent / str(values["path"])).resolve() if "path" in values else _found(file, slug, values)
+    folder = _registered(file, values) if "path" in values else _found(file, slug, values)
     return ModelEntry(slug, **{**values, "path": folder})  # type: ignore[arg-type]
+
+
+def _registered(file: Path, values: Mapping[str, object]) -> Path:
+    """A path counts from the registry's folder, or from that of the package that the model comes with."""
+    if "package" not in values:
+        return (file.parent / str(values["path"])).resolve()
+    found = find_spec(str(values["package"]))
+    folders = (found.submodule_search_locations or []) if found is not None else []
+    return Path(next(iter(folders), file.parent.resolve() / str(values["package"]))) / str(values["path"])
 
 
 def _found(file: Path, slug: str, values: Mapping[str, object]) -> Path:
@@ -59,9 +69,11 @@ def _found(file: Path, slug: str, values: Mapping[str, object]) -> Path:
 
 
 def local_models(registry: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
-    """Those of a registry that can be run here: registered by their folder, or landed from a hub."""
+    """Those of a registry that can be run here: registered by their folder, installed, or landed from a hub."""
     return {
-        slug: entry for slug, entry in registry.items() if entry.hub_id is None or completeness(entry.path).is_landed
+        slug: entry
+        for slug, entry in registry.items()
+        if entry.is_installed and (entry.hub_id is None or completeness(entry.path).is_landed)
     }
 
 

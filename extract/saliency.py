@@ -86,7 +86,8 @@ def _measured(
     """Every layer's modules and their sums; out of inference mode, whose tensors no graph takes."""
     stack = Stack.of(loaded.model)
     budget = token_budget or TOKEN_BUDGETS.get(stack.device.type, TOKEN_BUDGETS["cuda"])
-    batches = make_batches(asked.indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0)
+    padding = loaded.tokenizer.pad_token_id or 0
+    batches = make_batches(asked.indices, budget=budget, padding=padding, read=asked.read)
     modules = [layer_modules(layer) for layer in stack.layers]
     return modules, Descent(loaded, stack, modules, asked, progress).run(batches, stored_bytes)
 
@@ -108,6 +109,7 @@ def asked_of(tokenized: Tokenized, pairs: pa.Table | None) -> tuple[pa.Table, As
         [tokenized.indices[row] for row in rows],
         torch.tensor([answers[row] for row in rows], dtype=torch.long),
         torch.tensor(against, dtype=torch.long),
+        None if tokenized.layout is None else tokenized.layout.read[rows].tolist(),
     )
 
 

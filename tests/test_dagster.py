@@ -114,8 +114,9 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
     groups = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
     assert groups == {
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
-        **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
-        **dict.fromkeys(["first_tokens", "lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
+        **dict.fromkeys(["models", "plants", "unmeasured", "tokens", "pair_tokens", "activations"], "extraction"),
+        **dict.fromkeys(["contributions", "first_tokens", "lesions", "patches", "saliency"], "extraction"),
+        **dict.fromkeys(["responses", "judgements"], "extraction"),
         **dict.fromkeys(["published", "validation", "edits"], "library"),
         **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
@@ -209,7 +210,7 @@ def test_other_weights_mean_other_activations_but_the_same_library(
     assert run().forwards == sum(FORWARDS.values())
     kept = {path for path, time in files(places).items() if before[path] == time}
     untouched = {Path(path).relative_to(places.root).parts[0] for path in kept}
-    assert untouched == {*library.TABLES, *references.TABLES, "plants"}
+    assert untouched == {*library.TABLES, *references.TABLES, "plants", "unmeasured"}
 
 
 def test_a_model_that_only_moved_keeps_the_time_at_which_it_landed(

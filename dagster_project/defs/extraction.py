@@ -17,6 +17,7 @@ _PROMPTS = ["models", "prompts", "terms", "labels"]
 _DEPENDS = {
     "models": [],
     "plants": ["models"],
+    "unmeasured": ["models"],
     "tokens": ["models", "prompts"],
     "pair_tokens": ["tokens", "pairs"],
     "activations": ["tokens", "prompts"],
@@ -27,9 +28,9 @@ _DEPENDS = {
     "saliency": ["pair_tokens", *_PROMPTS],
     "responses": ["tokens", *_PROMPTS],
 }
-_WITHOUT_TORCH = {"models", "plants"}
+_WITHOUT_TORCH = {"models", "plants", "unmeasured"}
 TABLES = list(_DEPENDS)
-OF_TWINS = ["models", "tokens", "activations", "first_tokens"]
+OF_TWINS = ["models", "unmeasured", "tokens", "activations", "first_tokens"]
 """What is made of an untrained twin: it knows no answer that a lesion could take or a patch bring back."""
 
 
