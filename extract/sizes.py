@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,7 @@ def _whole(rows: int, base: int, size: int) -> tuple[int, int]:
 
 def _written(store: Store, name: str, rows: pa.Table, *, width: int) -> tuple[int, int, int]:
     """How many rows, the bytes of an empty file, and those that the rows take beside."""
-    keys = dict.fromkeys(table(name).partitions, "estimate")
+    keys: dict[str, Any] = dict.fromkeys(table(name).partitions, "estimate")
     with store.writer(name, fingerprint="", width=width, **keys) as empty:
         pass
     with store.writer(name, fingerprint="", width=width, **keys) as full:
