@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: atlas test ui bench validate lock format clean
 
 atlas: $(READY)
-	@$(BIN)/vesalius run
+	@$(BIN)/vesalius run --model reference --model planted
 
 test: $(READY)
 	$(BIN)/ruff format --check .
@@ -27,7 +27,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/patching.py
 	$(BIN)/python benchmarks/saliency.py
 	$(BIN)/python benchmarks/offload.py
+	$(BIN)/python benchmarks/estimates.py
 	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python -m benchmarks.storage
 
 # Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
 validate: $(READY)

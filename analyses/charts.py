@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -35,6 +34,7 @@ from analyses.rows import Rows, frame, roles_of, row_name, row_order
 from analyses.silhouettes import group, silhouette
 from warehouse.atomic import disk_errors, replacing
 from warehouse.errors import InputError, StoreError
+from warehouse.places import Place
 
 _PNG_LIMIT = 370_000
 """Bytes: as a data URI a PNG grows by a third, and what shows it takes 500 kB."""
@@ -158,20 +158,20 @@ def umap_multiples(
     return dressed(alt.concat(*panels, columns=-(-len(panels) // rows), spacing=12, title=title))
 
 
-def save(chart: alt.TopLevelMixin, stem: Path) -> dict[str, Path]:
+def save(chart: alt.TopLevelMixin, stem: Place) -> dict[str, Place]:
     """Write a chart as JSON, as a page that opens without network and as PNG of less than 500 kB as a data URI.
 
     Each file appears whole or not at all; the PNG gets as sharp as its limit allows.
 
     Args:
         chart: the chart.
-        stem: path of the files without suffix; its folder is made.
+        stem: place of the files without suffix; its folder is made.
 
     Returns:
         The paths, by `json`, `html` and `png`.
 
     Raises:
-        StoreError: the disk refused, or the chart is too large for its PNG at any sharpness.
+        StoreError: the disk or the object store refused, or the chart is too large for its PNG at any sharpness.
     """
     # Altair checked each part when it was built; to check the whole again takes as long as to draw it.
     spec = chart.to_dict(validate=False)

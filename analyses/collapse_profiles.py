@@ -70,7 +70,8 @@ def collapse_profiles(
 
     Args:
         layers: for each layer, ascending, its activations (`activations` of the registry).
-        first_tokens: the concept's `first_tokens`, all layers.
+        first_tokens: the concept's `first_tokens`, all layers; none of an encoder, whose first tokens differ from
+            prompt to prompt, and there nothing is taken with them.
         prompts, terms: the concept's tables.
         tokens: the prompts under the model's tokenizer.
         seed: of the draws, which are the same for all layers, templates and positions.
@@ -121,7 +122,7 @@ def _measured(plan: _Plan, reading: Readings) -> tuple[int, dict[Key, Sampled]]:
     for position, template in product(reading.positions, plan.templates):
         vectors = reading.of(position, template.name, template.places)
         spaces: dict[str, NDArray[np.floating]] = {"": vectors}
-        if position == "mean":
+        if position == "mean" and plan.first_tokens:
             first = _first_vectors(plan, reading.layer, template)
             spaces[WITH_FIRST_TOKEN] = with_first_token(vectors.astype(np.float64), first, template.tokens)
         for ending, space in spaces.items():

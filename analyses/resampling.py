@@ -28,7 +28,14 @@ _TIE = 1e-7
 _MOST_SKEW = 2.0
 """Skewness of resamples beyond this is taken for this: it comes from single terms, and levels would run away."""
 
-_SECOND_ORDER, _LEAST_SHARE = 0.55, 0.4
+_KURTOSIS, _KURTOSIS_OF_PLACES = 3.0, 1.0
+"""Excess kurtosis that effects of terms are taken to have, that of Laplace's distribution, and what terms add to a
+silhouette: a sample's own is too uncertain to widen intervals by."""
+
+_TRUSTED_SKEW = 0.5
+"""The share of the resamples' skewness that is allowed for: the rest is as likely the noise of single terms."""
+
+_SECOND_ORDER, _LEAST_SHARE = 0.6, 0.45
 """How `calibrated` makes the variance over sets of terms from the jackknife's, and the least share of it to keep."""
 
 Floats = NDArray[np.float64]
@@ -141,9 +148,10 @@ def estimate(sampled: Sampled) -> Estimate:
     The interval is that of the percentiles, moved by the mean distance of the resamples from the estimate, at levels
     that allow for skewness: BCa (B. Efron, JASA 82, 1987) with bias correction and acceleration both a sixth of the
     skewness of the resamples, to which they come for a mean and what is near one. Twice the skewness's standard error
-    is taken off, sqrt(6 / resamples): where it isn't clearly there, allowing for it makes intervals of differences and
-    of heavy tails hold less often, *measured*. Where the number of terms is known, levels also allow for the variance
-    being estimated from them (T. Hesterberg, American Statistician 69, 2015).
+    is taken off, sqrt(6 / resamples), and half of what is left: allowing for all of it makes intervals of differences
+    and of heavy tails hold less often, allowing for none those of effects with few large ones, *measured*. Where the
+    number of terms is known, levels also allow for the variance being estimated from them (T. Hesterberg, American
+    Statistician 69, 2015).
     """
     low = high = null_mean = null_high = null_p = None
     if sampled.resampled.size:
@@ -168,13 +176,24 @@ def _levels(resampled: Floats, terms: int | None) -> Floats:
     if spread <= _TIE:
         return np.array([LOW, HIGH])
     found = float((centred**3).mean()) / spread**3
-    skew = np.sign(found) * np.clip(abs(found) - 2 * np.sqrt(6 / len(resampled)), 0.0, _MOST_SKEW) / 6
+    clear = np.clip(abs(found) - 2 * np.sqrt(6 / len(resampled)), 0.0, _MOST_SKEW)
+    skew = np.sign(found) * _TRUSTED_SKEW * clear / 6
     return np.asarray(100 * stats.norm.cdf(skew + (skew + deviations) / (1 - skew * (skew + deviations))))
 
 
 def _wider(terms: int) -> float:
     """By how much Student's interval of a mean is wider than that of its resamples."""
-    return float(stats.t.ppf(HIGH / 100, terms - 1) / stats.norm.ppf(HIGH / 100) * np.sqrt(terms / (terms - 1)))
+    student = stats.t.ppf(HIGH / 100, _freedom(terms, _KURTOSIS)) / stats.norm.ppf(HIGH / 100)
+    return float(student * np.sqrt(terms / (terms - 1)))
+
+
+def _freedom(terms: NDArray[np.intp] | int, kurtosis: float) -> NDArray[np.float64] | float:
+    """The degrees of freedom of a variance that is estimated from n terms: n - 1 for normal ones, less for tails.
+
+    The variance of such an estimate is 2 / (n - 1) + kurtosis / n of its square, which tells how many there are
+    (F. Satterthwaite, Biometrics Bulletin 2, 1946).
+    """
+    return 2 / (2 / (terms - 1) + kurtosis / terms)
 
 
 def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArray[np.intp]) -> Floats:
@@ -183,10 +202,11 @@ def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArra
     A resampled silhouette lies low, since the nearest of many labels is nearer the fewer distinct terms they have, and
     spreads too much, since what depends on two terms together counts three times and more in a resample. In the
     stratified jackknife's variance it counts twice (B. Efron and C. Stein, Annals of Statistics 9, 1981). How much of
-    it there is can be told from how far the two variances, J and B, lie apart: J (1 - 0.55 (B/J - 1)²), *measured* on
-    simulated labels, is the variance over sets of terms. Resamples are moved to the estimate and scaled to that, and to
-    the quantile of t with the degrees of freedom of a sum of variances (F. Satterthwaite, Biometrics Bulletin 2, 1946),
-    as far as it is beyond the widening that `estimate` gives them for the number of terms.
+    it there is can be told from how much larger the bootstrap's variance B is than that of what terms do one by one,
+    which in a stratum of m terms is (m - 1) / m of the jackknife's, in sum F: J (1 - 0.6 (B/F - 1)³), *measured* on
+    simulated labels, is about the variance over sets of terms. Resamples are moved to the estimate and scaled to that,
+    and to the quantile of t with the degrees of freedom of a sum of variances (see `_freedom`), as far as it is beyond
+    the widening that `estimate` gives them for the number of terms.
 
     Args:
         value: the estimate.
@@ -205,9 +225,10 @@ def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArra
     jackknife, bootstrap = float(variances.sum()), float(resampled.var())
     if jackknife <= _TIE**2 or bootstrap <= _TIE**2:
         return np.asarray(value + (resampled - resampled.mean()))
-    apart = max(bootstrap / jackknife - 1, 0.0)
-    variance = jackknife * max(1 - _SECOND_ORDER * apart**2, _LEAST_SHARE)
-    freedom = jackknife**2 / float((variances**2 / np.maximum(sizes - 1, 1)).sum())
+    one_by_one = float((variances * (sizes - 1) / sizes).sum())
+    apart = max(bootstrap / one_by_one - 1, 0.0)
+    variance = jackknife * max(1 - _SECOND_ORDER * apart**3, _LEAST_SHARE)
+    freedom = jackknife**2 / float((variances**2 / _freedom(np.maximum(sizes, 2), _KURTOSIS_OF_PLACES)).sum())
     wider = stats.t.ppf(HIGH / 100, freedom) / stats.norm.ppf(HIGH / 100) / _wider(len(strata))
     return np.asarray(value + (resampled - resampled.mean()) * wider * np.sqrt(variance / bootstrap))
 
@@ -220,8 +241,8 @@ def calibrated_pairs(
     What belongs to a pair alone counts three times in such resamples. The variance of a sum over pairs that hang
     together where they share a term is Σ (sum of a term's influences)² - Σ (sum of two terms' influences)²
     (M. Fafchamps and F. Gubert, Journal of Development Economics 83, 2007; P. Aronow et al., Political Analysis 23,
-    2015): the second takes off what the first counts twice, and is the least that is kept. It is n / (n - 4) of that
-    for n terms, as the estimate takes a share of each influence off; for fewer than 8, twice.
+    2015): the second takes off what the first counts twice, and is the least that is kept. It is n / (n - 2) of that
+    for n terms, as the estimate takes a share of each influence off; for fewer than 4, twice.
 
     Args:
         value: the estimates, shape (layers,).
@@ -243,7 +264,7 @@ def calibrated_pairs(
     of_pairs = np.zeros((int(both.max()) + 1, len(influence)))
     np.add.at(of_pairs, both, influence.T)
     alone = (of_pairs**2).sum(axis=0)
-    variance = np.maximum((of_terms**2).sum(axis=0) - alone, alone) * terms / max(terms - 4, terms / 2)
+    variance = np.maximum((of_terms**2).sum(axis=0) - alone, alone) * terms / max(terms - 2, terms / 2)
     away = resampled - np.nanmean(resampled, axis=1, keepdims=True)
     bootstrap = np.nanmean(away**2, axis=1)
     scale = np.sqrt(np.divide(variance, bootstrap, out=np.ones_like(variance), where=bootstrap > _TIE**2))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analyses.concept_map import Evidence
-from analyses.contrasts import Contrast, best_contrasts
+from analyses.contrasts import Contrast, best_contrasts, contrasts
 from analyses.mapping import LEAST_SURE, NOT_KNOWN, consensus, read_marks
 from analyses.marking import named, runs, stand_out
 from analyses.paper_map import paper_marks
@@ -144,17 +144,23 @@ def fit(cases: Sequence[Case], candidates: Sequence[tuple[str, str, str]]) -> li
 
 
 def validation_table(cases: Sequence[Case], candidates: Sequence[tuple[str, str, str]]) -> pa.Table:
-    """The rows of `validation`: every profile, the paper's map, and the consensus fitted without the case's group."""
+    """The rows of `validation`: every profile, the paper's map, and the consensus fitted without the case's group.
+
+    A group has the contrasts that come with the project where nothing is planted in any other.
+    """
     rows: list[dict[str, object]] = []
-    groups = {case.group for case in cases}
-    fitted = {
-        group: best_contrasts(fit([case for case in cases if case.group != group], candidates)) for group in groups
-    }
+    fitted = {group: _without(group, cases, candidates) for group in {case.group for case in cases}}
     for case in cases:
         rows += [keys | _judged(case, *read) for keys, read in _readings(case, fitted[case.group])]
     entry = table("validation")
     found = pa.Table.from_pylist(rows, schema=entry.schema())
     return found.sort_by([(column.name, "ascending") for column in entry.keys])
+
+
+def _without(group: str, cases: Sequence[Case], candidates: Sequence[tuple[str, str, str]]) -> tuple[Contrast, ...]:
+    others = [case for case in cases if case.group != group]
+    found = fit(others, candidates) if any(case.truth.any() for case in others) else contrasts()
+    return best_contrasts(found)
 
 
 def consensus_of(case: Case, chosen: Sequence[Contrast]) -> Floats:

@@ -8,7 +8,8 @@ and permutations of the labels. Models of 80 layers are several thousand wide; t
 scikit-learn, which computes distances anew in each call. The compiled loop is called once before the clock starts.
 
 Run with `python -m benchmarks.statistics`; prints tables and, as its last line, one JSON object: ratios, and the worst
-coverage and false positives over all statistics of `benchmarks.calibration`, in percent.
+coverage and false positives over all statistics of `benchmarks.calibration`, in percent. Of 1,000 simulated sets a
+share is known to 0.7 points, and the worst of forty is 1.5 to 2 off by chance alone: hence four times as many.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from sklearn.metrics import silhouette_score
 from analyses import geometry, silhouettes
 from analyses.parallel import in_order
 from analyses.resampling import bootstrap_counts, generator, permutations
-from benchmarks.calibration import coverage, false_positives
+from benchmarks.calibration import coverage, false_positives, known_to_fall_short
 
 _TOLERANCE = 1e-6
 _CALLS = 400
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument(
-        "--sets", type=int, default=1000, help="simulated data sets of the calibration; 0 leaves it out"
+        "--sets", type=int, default=4000, help="simulated data sets of the calibration; 0 leaves it out"
     )
     options = parser.parse_args()
     rng = generator(0, "benchmark")
@@ -153,16 +154,21 @@ def _anisotropy(vectors: Draws, counts: NDArray[np.float32]) -> float:
 
 def _calibrate(sets: int) -> dict[str, float]:
     start = time.perf_counter()
-    held, called = coverage(sets), false_positives(sets)
-    print(f"\n95% intervals that hold the truth, of {sets} simulated sets, %")
-    for name, share in held.items():
-        print(f"  {name:60}{share:6.1f}")
-    print(f"p <= 0.05 where there is nothing to find, of {sets} simulated sets, %")
-    for name, share in called.items():
-        print(f"  {name:60}{share:6.1f}")
+    held, _, called = (
+        _told(f"95% intervals that hold the truth, of {sets} simulated sets, %", coverage(sets)),
+        _told("the same where they are known to fall short", known_to_fall_short(sets)),
+        _told(f"p <= 0.05 where there is nothing to find, of {sets} simulated sets, %", false_positives(sets)),
+    )
     print(f"{time.perf_counter() - start:.0f} s")
     worst = max(held.values(), key=lambda share: abs(share - _NOMINAL))
     return {"coverage": round(worst, 1), "false_positives": round(max(called.values()), 1)}
+
+
+def _told(title: str, shares: dict[str, float]) -> dict[str, float]:
+    print(f"\n{title}")
+    for name, share in shares.items():
+        print(f"  {name:64}{share:6.1f}", flush=True)
+    return shares
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Everything heavy is imported by the command that needs it, so that help shows at once. Errors of ours become one message
 on standard error: exit code 2 for what the user can mend, 1 for the machine's refusals. The commands around SQL are in
-`cli_sql`, those that train models in `cli_reference`.
+`cli_sql`, those around the registry in `cli_models`, those that train models in `cli_reference`.
 """
 
 import os
@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
+from dagster_project.cli_models import add, models, warn_of_unpinned
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
+from dagster_project.cli_rivals import rivals
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
+from dagster_project.options import WarehouseOption
 from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Warehouse
 
-WarehouseOption = Annotated[
-    Path | None,
-    typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-]
 ConceptsOption = Annotated[
     Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
 ]
@@ -95,7 +95,7 @@ def run(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all models."),
+        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all that are here."),
     ] = None,
     concepts: ConceptsOption = None,
     only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,
@@ -136,6 +136,19 @@ def run(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(
+            help="Where weights lie: none, auto, offload. Default: what models.toml says, or all on the device."
+        ),
+    ] = None,
+    offload: Annotated[
+        Path | None,
+        typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload."),
+    ] = None,
+    even_if_it_may_not_fit: Annotated[
+        bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")
+    ] = False,
 ) -> None:
     """Run models over the concept library, measure and draw. What is current already costs nothing."""
     places = _places(warehouse, concepts)
@@ -154,6 +167,8 @@ def run(
         permutations=permutations,
         device=device,
         dtype=dtype,
+        placement=placement,
+        offload_folder=str(offload) if offload else None,
         lesions=_names(lesions),
         sites=_names(sites),
         contributions=contributions,
@@ -161,12 +176,14 @@ def run(
         held_out=held_out,
         answers=answers,
         memory=memory,
+        even_if_it_may_not_fit=even_if_it_may_not_fit,
     )
     check_settings(settings)
     if only is not None and not settings.concepts:
         raise InputError("--only names no concept: give names with commas between, or leave it out.")
     names = list(places.library(settings.concepts).names)
     entries = chosen_models(places, model or [])
+    warn_of_unpinned(entries)
     shown = console(error=True)
     with open_instance() as instance:
 
@@ -180,42 +197,6 @@ def run(
             farewell,
         )
     _print_outcome(places, [entry.slug for entry in entries], names, outcome)
-
-
-@app.command()
-def add(
-    path: Annotated[Path, typer.Argument(help="The model's folder, as save_pretrained writes it.")],
-    slug: Annotated[str | None, typer.Option(help="The model's name. Default: made from the folder's.")] = None,
-) -> None:
-    """Register a model in models.toml, under a name."""
-    from dagster_project.defs.partitions import register_models
-    from dagster_project.instance import open_instance
-    from extract.models import add_model
-
-    places = _places(None, None)
-    entry = add_model(Path(places.models), path, slug)
-    with open_instance() as instance:
-        register_models(instance, places.registry())
-    typer.echo(f"{entry.slug} is registered: {entry.path}")
-
-
-@app.command()
-def models(warehouse: WarehouseOption = None) -> None:
-    """List the registered models, and whether they have landed in the warehouse."""
-    from dagster_project.terminal import console, plain_table
-    from extract.models import model_files
-    from warehouse.errors import ModelError
-
-    places = _places(warehouse, None)
-    rows = []
-    for entry in places.registry().values():
-        try:
-            model_files(entry)
-            landed = "landed" if places.store.footer("models", model=entry.slug) else "not run yet"
-        except ModelError:
-            landed = "no model there"
-        rows.append([entry.slug, landed, str(entry.path), entry.description])
-    console().print(plain_table(["model", "state", "folder", "description"], rows))
 
 
 @concepts_app.command("check")
@@ -257,11 +238,12 @@ def ui(
     from dagster_project.defs.partitions import register_models
     from dagster_project.defs.resources import PROJECT
     from dagster_project.instance import fail_dead_runs, open_instance
+    from extract.models import local_models
 
     places = _places(warehouse, concepts)
     with open_instance() as instance:
         fail_dead_runs(instance)
-        register_models(instance, places.registry())
+        register_models(instance, local_models(places.registry()))
     program = Path(sys.executable).with_name("dg")
     typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
@@ -270,20 +252,28 @@ def ui(
     os.execve(
         program,
         [str(program), "dev", "--host", "127.0.0.1", "--port", str(port)],
-        {**os.environ, **places.environment, "VIRTUAL_ENV": sys.prefix},
+        # The sensor may have to hash a weight file of many gigabytes in one go.
+        {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "600", **os.environ, **places.environment, "VIRTUAL_ENV": sys.prefix},
     )
 
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated pages anew: tables from the registry, validity from its results, architectures by trying."""
+    """Write the generated pages anew: tables, Dagster's definitions, validity results, architectures by trying."""
     from analyses.validity_summary import results_page
+    from dagster_project.definitions import build_defs
     from dagster_project.defs.resources import PROJECT
+    from dagster_project.inventory import inventory
     from extract.capabilities import architectures_markdown
     from warehouse.atomic import replacing
     from warehouse.reference import markdown
 
-    pages = {"tables": markdown(), "validity-results": results_page(), "architectures": architectures_markdown()}
+    pages = {
+        "tables": markdown(),
+        "dagster": inventory(build_defs()),
+        "validity-results": results_page(),
+        "architectures": architectures_markdown(),
+    }
     for name, lines in pages.items():
         path = PROJECT / "docs" / f"{name}.md"
         with replacing(path) as temporary:
@@ -292,9 +282,13 @@ def docs() -> None:
 
 
 app.command(cls=SqlCommand)(sql)
+app.command()(add)
+app.command()(models)
+app.command()(estimate)
 app.command()(verify)
 app.command()(findings)
 app.command()(recommend)
+app.command()(rivals)
 app.command()(validate)
 
 
@@ -302,7 +296,7 @@ def _names(written: str) -> list[str]:
     return [name.strip() for name in written.split(",") if name.strip()]
 
 
-def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":
+def _places(warehouse: str | None, concepts: Path | None) -> "Warehouse":
     from dagster_project.defs.resources import Warehouse
 
     return Warehouse.from_environment(root=warehouse, concepts=concepts)
@@ -311,9 +305,9 @@ def _places(warehouse: Path | None, concepts: Path | None) -> "Warehouse":
 def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
     from dagster_project.defs.charts import KNOWLEDGE_MAP
     from dagster_project.pictures import files_of
-    from dagster_project.summary import summarize
+    from dagster_project.summary import summarize, unmeasured_of
     from dagster_project.terminal import console, summary_table
-    from warehouse.catalog import CATALOG_NAME
+    from warehouse.catalog import catalog_path
 
     out = console()
     out.print(summary_table(summarize(places.store, models, concepts)))
@@ -324,5 +318,7 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
         out.print("Everything was current: no forward pass, no file written.")
     for name, description in outcome.failed_checks:
         console(error=True).print(f"warning: the check {name} failed: {description}")
+    for line in unmeasured_of(places.store, models):
+        out.print(line)
     out.print(f"Map:      {files_of(places.charts / KNOWLEDGE_MAP)['html']}   (vesalius findings)")
-    out.print(f"Catalog:  {Path(places.root) / CATALOG_NAME}   (vesalius sql --list)")
+    out.print(f"Catalog:  {catalog_path(places.place)}   (vesalius sql --list)")

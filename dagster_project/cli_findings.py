@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dagster_project.options import WarehouseOption
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 def findings(
     model: Annotated[str | None, typer.Argument(help="A model's slug. Default: all that have findings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON, with questions and rules.")] = False,
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Show the findings: the paper's claims and ours, each supported, refuted or undecided, and why."""
     from dagster_project.defs.resources import Warehouse

@@ -5,10 +5,11 @@ How layers are chosen is in `analyses.recommendation`; here the warehouse is rea
 
 import json as as_json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dagster_project.options import WarehouseOption
 
 if TYPE_CHECKING:
     from analyses.recommendation import Candidate, Recommendation
@@ -23,10 +24,7 @@ def recommend(
         str | None, typer.Option(help="What of the concept, like specialty. Default: the concept as a whole.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with what is known of each layer.")] = False,
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Say which layers to train for a purpose, with confidence and reasons, from the model's knowledge map."""
     from analyses.recommendation import PURPOSES

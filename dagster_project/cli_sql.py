@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from dagster_project.options import WarehouseOption
 from warehouse.errors import InputError, QueryError
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ def sql(
         Path | None, typer.Option("--json", help="Write the rows as JSON, to this file or to standard output.")
     ] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")] = None,
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Ask the warehouse in SQL. It only reads."""
     from dagster_project import terminal
@@ -65,7 +63,7 @@ def sql(
         out.print(terminal.queries_table(list(named_queries().values())))
         return
     values = _values(param or [])
-    with connect(Path(Warehouse.from_environment(root=warehouse).root)) as connection:
+    with connect(Warehouse.from_environment(root=warehouse).place) as connection:
         if query is None and is_conversation():
             _converse(connection)
             return

@@ -12,7 +12,9 @@ def validate(
         Path | None, typer.Option(help="Where models and their warehouse lie; by default build/validation.")
     ] = None,
     only: Annotated[str, typer.Option(help="Only models whose name holds this text.")] = "",
-    small: Annotated[bool, typer.Option("--small", help="Two tiny untrained models: what the tests repeat.")] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="A small planted model and an untrained one: what the tests repeat.")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Processes at once, one thread each.", min=1)] = 2,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep the results in the project: `validation` and contrasts.")
@@ -30,7 +32,8 @@ def validate(
     models = [model for model in (small_zoo() if small else zoo()) if only in model.slug]
     if not models:
         raise typer.BadParameter(f"No model's name holds {only!r}.", param_hint="--only")
-    places = Places((folder or PROJECT / "build" / ("validation-small" if small else "validation")).resolve())
+    by_default = PROJECT / "build" / ("validation-small" if small else "validation")
+    places = Places((folder or by_default).resolve(), is_small=small)
     lines = run_validation(places, models, jobs=jobs, keep=keep, told=_tell)
     out = console()
     for line in lines:

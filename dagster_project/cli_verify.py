@@ -4,17 +4,18 @@ Which checks there are is in `extract.verification`; here a model is found as `r
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.options import WarehouseOption
 from extract.job.libraries import quiet_libraries
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from extract.loading import LoadedModel
+    from warehouse.places import Place
 
 VERSION = 1
 """Raised when the same model would get other rows than before."""
@@ -22,10 +23,7 @@ VERSION = 1
 
 def verify(
     model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.")],
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
@@ -44,11 +42,16 @@ def verify(
     (entry,) = chosen_models(places, [model])
     import torch
 
-    from extract.loading import load_model
+    from extract.loading import load_model, offload_place
     from extract.verification import verify as checked
 
     with console(error=True).status(f"{entry.slug}: load") as status:
-        loaded = load_model(entry, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype)
+        loaded = load_model(
+            entry,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=dtype,
+            offload_folder=offload_place(entry, None, places.offload_folder(entry.slug)),
+        )
         rows = checked(loaded, progress=lambda done: status.update(f"{entry.slug}: {done} is done"))
     revision = model_fingerprint(entry)
     commit = places.store.write(
@@ -78,7 +81,7 @@ def _depends_on(loaded: "LoadedModel", revision: str) -> str:
     )
 
 
-def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: Path) -> int:
+def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: "Place") -> int:
     """Print the checks and what they come to; how many failed."""
     from dagster_project.terminal import console, plain_table
 

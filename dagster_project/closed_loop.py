@@ -18,11 +18,13 @@ import pyarrow.csv
 import typer
 
 from analyses.edits import read_edits
+from dagster_project.options import WarehouseOption
 from extract.corpus import Relation, relation_name
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry
 from warehouse.atomic import disk_errors, replacing
 from warehouse.errors import InputError
+from warehouse.places import ObjectPlace
 from warehouse.store import Store
 from warehouse.tables import table
 from warehouse.validation import validate
@@ -81,7 +83,7 @@ class _Job:
 
 
 def closed_loop(
-    warehouse: Path,
+    warehouse: Path | ObjectPlace,
     entries: Sequence[ModelEntry],
     out: Path,
     plan: Plan | None = None,
@@ -174,7 +176,7 @@ def _work(job: _Job) -> list[dict[str, Any]]:
     from extract.training import one_thread
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    loaded = load_model(job.entry, dtype="float32")
+    loaded = load_model(job.entry, dtype="float32", device_map="none")
     with one_thread(job.repeat):
         editor = _editor(job, loaded.model, loaded.tokenizer, load_library(job.concepts))
         if editor is None:
@@ -277,7 +279,7 @@ def main(
         list[str], typer.Option("--model", help="A registered slug, or a model's folder; again for more.")
     ],
     out: Annotated[Path, typer.Option(help="The CSV of results; what is in it is not tried again.")],
-    warehouse: Annotated[Path | None, typer.Option(help="Folder of the warehouse with the models' maps.")] = None,
+    warehouse: WarehouseOption = None,
     concepts: Annotated[Path | None, typer.Option(help="Folder of the concept library.")] = None,
     relation: Annotated[list[str] | None, typer.Option(help="concept/labelling to edit; again for more.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each edit.")] = 3,
@@ -296,7 +298,7 @@ def main(
     if relation:
         plan = replace(plan, relations=tuple(relation))
     rows = closed_loop(
-        Path(places.root),
+        places.place,
         chosen_models(places, model),
         out,
         plan,

@@ -1,4 +1,4 @@
-"""The code location: puts assets, checks, jobs, sensors and resources together.
+"""The code location: puts assets, checks, jobs, sensors, schedules and resources together.
 
 `build_defs` is the one way to do so, for Dagster, for the commands and for tests. What it puts together is in `defs`.
 """
@@ -18,7 +18,9 @@ from dagster_project.defs import (
     library,
     maps,
     references,
+    schedules,
     sensors,
+    upkeep,
 )
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.progress import LogProgress
@@ -40,24 +42,27 @@ def build_defs(
         resources: what that needs besides.
     """
     return dg.Definitions(
-        assets=[
-            library.library,
-            references.references,
-            extracted,
-            answers.judgements,
-            analyses.projections,
-            analyses.profiled,
-            maps.mapped,
-            maps.findings,
-            atlas.umap_pictures,
-            atlas.profile_map,
-            atlas.catalog,
-            *charts.OF_ALL,
-            *charts.OF_MODEL,
-        ],
+        assets=upkeep.maintained(
+            [
+                library.library,
+                references.references,
+                extracted,
+                answers.judgements,
+                analyses.projections,
+                analyses.profiled,
+                maps.mapped,
+                maps.findings,
+                atlas.umap_pictures,
+                atlas.profile_map,
+                atlas.catalog,
+                *charts.OF_ALL,
+                *charts.OF_MODEL,
+            ]
+        ),
         asset_checks=checks.sql_checks(),
         jobs=jobs.JOBS,
         sensors=[sensors.new_models],
+        schedules=[schedules.nightly_atlas],
         resources={
             "warehouse": warehouse or Warehouse.from_environment(),
             "settings": Settings.configure_at_launch(),

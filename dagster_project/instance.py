@@ -4,6 +4,7 @@ One instance serves the commands and the UI, so that each sees what the other di
 `.dagster` in the project's folder.
 """
 
+import json
 import os
 import socket
 import sqlite3
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import sqlalchemy
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +30,11 @@ concurrency:
     # One run at a time holds a model. Counted by run: a command in its own process never waits for a dead one.
     granularity: run
     default_limit: 1
+run_retries:
+  # A run whose process died is started again if its tags say how often; a step that failed is no reason.
+  enabled: true
+  max_retries: 0
+  retry_on_asset_or_op_failure: false
 """
 
 PROCESS_TAG = "vesalius/process"
@@ -105,7 +112,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ]
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        if _is_dead(run.tags.get(PROCESS_TAG, "")):
+        if _is_dead(run.tags.get(PROCESS_TAG, "")) or _server_is_gone(run.tags.get(GRPC_INFO_TAG, "")):
             instance.report_run_failed(run, "The process of this run is gone. What it committed is kept; run again.")
             dead.append(run.run_id)
     return dead
@@ -117,6 +124,21 @@ def _is_dead(process: str) -> bool:
     except ValueError:
         return False
     return host == socket.gethostname() and _began(int(number)) != began
+
+
+def _server_is_gone(address: str) -> bool:
+    """Whether the code server that started a run, and would tell of its death, answers no more.
+
+    Such a run keeps its place in a pool for ever. One that a server of a network started is left alone.
+
+    Args:
+        address: what the run's tag says: JSON with the path of a socket on this machine; empty if no server started it.
+    """
+    path = json.loads(address).get("socket") if address else None
+    if path is None:
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) != 0
 
 
 def _began(process: int) -> str:

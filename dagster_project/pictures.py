@@ -5,12 +5,12 @@ What a chart looks like is in `analyses.charts`, imported only to draw; which ch
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from warehouse.atomic import replacing
+from warehouse.places import Place
 
 if TYPE_CHECKING:
     import altair as alt
@@ -21,17 +21,17 @@ _INLINE_LIMIT = 500_000
 """Bytes of PNG that one materialization carries; what is beyond stays a path."""
 
 
-def files_of(stem: Path) -> dict[str, Path]:
+def files_of(stem: Place) -> dict[str, Place]:
     """Where the files of a chart lie, by suffix."""
     return {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in SUFFIXES}
 
 
-def is_current(stem: Path, fingerprint: str) -> bool:
+def is_current(stem: Place, fingerprint: str) -> bool:
     """Whether the chart is there with all its files, and shows what has this fingerprint."""
     return _read(_stamp(stem)) == fingerprint and all(path.is_file() for path in files_of(stem).values())
 
 
-def draw(stem: Path, fingerprint: str, chart: "alt.TopLevelMixin") -> None:
+def draw(stem: Place, fingerprint: str, chart: "alt.TopLevelMixin") -> None:
     """Save a chart under a path without suffix, and note what it shows.
 
     Raises:
@@ -46,7 +46,7 @@ def draw(stem: Path, fingerprint: str, chart: "alt.TopLevelMixin") -> None:
         temporary.write_text(fingerprint, encoding="utf-8")
 
 
-def picture_metadata(stems: Mapping[str, Path], drawn: int, fingerprint: str, seconds: float) -> dict[str, Any]:
+def picture_metadata(stems: Mapping[str, Place], drawn: int, fingerprint: str, seconds: float) -> dict[str, Any]:
     """What the UI shows of some charts: each as a picture while there is room, and the paths of its files.
 
     Args:
@@ -74,11 +74,11 @@ def picture_metadata(stems: Mapping[str, Path], drawn: int, fingerprint: str, se
     return found
 
 
-def _stamp(stem: Path) -> Path:
+def _stamp(stem: Place) -> Place:
     return stem.with_name(f".{stem.name}.fingerprint")
 
 
-def _read(stamp: Path) -> str | None:
+def _read(stamp: Place) -> str | None:
     try:
         return stamp.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -17,11 +17,10 @@ from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
-from extract.interventions import read_lesions, read_patches, read_size
 from extract.job.extracting import OF_TWINS, refuse_taken_slug
 from extract.job.extracting import TABLES as EXTRACTED
 from extract.job.progress import Progress
-from extract.models import ModelEntry, check_dtype, model_fingerprint, resolve
+from extract.models import ModelEntry, local_models, model_fingerprint, resolve
 from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
 from warehouse.twins import original_slug
@@ -46,17 +45,19 @@ class Outcome:
 
 
 def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry]:
-    """The models meant by slugs and folders, or all that are registered; each is whole on disk.
+    """The models meant by slugs and folders, or all registered ones that are on this machine; each is whole on disk.
 
     Raises:
         ModelError: there is no such model, or its folder is none.
         InputError: no model at all, an untrained twin, or two folders of one slug, here or in the warehouse.
     """
     registry = warehouse.registry()
-    entries = dict.fromkeys([resolve(name, registry) for name in names] if names else registry.values())
+    chosen = [resolve(name, registry) for name in names] if names else local_models(registry).values()
+    entries = dict.fromkeys(chosen)
     if not entries:
         raise InputError(
-            f"{warehouse.models} registers no model: add one with `vesalius add PATH`, or give --model PATH."
+            f"{warehouse.models} registers no model that is on this machine: add one with `vesalius add PATH`, or give "
+            "--model PATH."
         )
     for entry in entries:
         if entry.is_untrained:
@@ -75,16 +76,12 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
 
 
 def check_settings(settings: Settings) -> None:
-    """See that lesions, patches, memory and type are written as they can be read, before anything is run.
+    """See that lesions, patches, memory, type and placement are written as they can be read, before anything is run.
 
     Raises:
         InputError: one of them is not.
     """
-    read_lesions(settings.lesions)
-    read_patches(settings.sites)
-    if settings.memory is not None:
-        read_size(settings.memory)
-    check_dtype(settings.dtype)
+    settings.plan.check()
 
 
 def run_models(
@@ -117,7 +114,7 @@ def run_models(
     warehouse.store.remove_leftovers()
     registry = warehouse.registry()
     measured = [each for entry in entries for each in _with_twin(entry, untrained)]
-    register_models(instance, [*registry, *(entry.slug for entry in measured if entry.slug not in registry)])
+    register_models(instance, dict.fromkeys([*local_models(registry), *(entry.slug for entry in measured)]))
     defs = build_defs(warehouse, progress)
     results = [_execute(defs, instance, LIBRARY, settings)]
     for entry in measured:

@@ -53,6 +53,19 @@ def summarize(store: Store, models: Sequence[str], concepts: Sequence[str]) -> l
     return lines
 
 
+def unmeasured_of(store: Store, models: Sequence[str]) -> list[str]:
+    """A line for each model and reason why tables stay empty for it: the reason is a fact about the model."""
+    lines = []
+    for model in models:
+        if store.footer("unmeasured", model=model) is None:
+            continue
+        names: dict[str, list[str]] = {}
+        for row in store.read("unmeasured", model=model).to_pylist():
+            names.setdefault(row["reason"], []).append(row["table_name"])
+        lines += [f"Not measured of {model}: {', '.join(tables)}. {reason}" for reason, tables in names.items()]
+    return lines
+
+
 def _concept_lines(store: Store, model: str, concept: str, planted: pl.DataFrame) -> list[Line]:
     profiles = pl.DataFrame(store.read("profiles", model=model, concept=concept)).filter(
         pl.col("technique") == "activations", pl.col("position") == "last", pl.col("variant") == ""

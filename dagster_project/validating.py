@@ -54,9 +54,15 @@ _READ = [name for name in EXTRACTED if name not in {"contributions", "responses"
 
 @dataclass(frozen=True)
 class Places:
-    """Where the work lies: a folder that can be deleted, and made again."""
+    """Where the work lies: a folder that can be deleted, and made again.
+
+    Attributes:
+        folder: that folder.
+        is_small: whether the models are those of the small zoo, which is taught a smaller library.
+    """
 
     folder: Path
+    is_small: bool = False
 
     @property
     def models(self) -> Path:
@@ -98,10 +104,12 @@ def run_validation(
     from analyses.contrasts import write_contrasts
     from analyses.validity_summary import validity_markdown
     from extract.small_library import write_small_library
+    from extract.zoo import LIBRARY, SMALL_LIBRARY
     from extract.zoo_jobs import train_zoo
 
     if not places.library.exists():
-        write_small_library(CONCEPTS, places.library)
+        labels, terms = SMALL_LIBRARY if places.is_small else LIBRARY
+        write_small_library(CONCEPTS, places.library, labels=labels, terms=terms)
 
     def trained(outcome: "Outcome", done: int, count: int) -> None:
         told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{outcome.fault and ': ' + outcome.fault}")

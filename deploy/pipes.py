@@ -35,6 +35,8 @@ def command(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: S
         "tables": ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys)),
         "device": plan.device,
         "dtype": plan.dtype,
+        "placement": plan.placement,
+        "offload": plan.offload_folder,
         "token-budget": plan.token_budget,
         "seed": plan.seed,
         "lesions": ",".join(plan.lesions),
@@ -46,7 +48,9 @@ def command(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: S
         "memory": plan.memory,
     }
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    return [python, "-m", "extract", "run", *words, *(["--contributions"] if plan.contributions else []), "--json"]
+    words += ["--contributions"] if plan.contributions else []
+    words += ["--even-if-it-may-not-fit"] if plan.even_if_it_may_not_fit else []
+    return [python, "-m", "extract", "run", *words, "--json"]
 
 
 @dg.multi_asset(

@@ -1,5 +1,7 @@
 """Small random models of every architecture that the engine is held to: their configs, and one made on the spot.
 
+Those of encoders stand apart: what a page or a test says of all decoders is not true of them.
+
 Data, and the one function that makes a model of it. What the engine can do with each is tried in `capabilities`, and by
 the tests. Models that know something are made in `reference` and `planting`.
 """
@@ -56,9 +58,28 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 ARCHITECTURES = (*_CONFIGS, "gemma3-multimodal")
 
+_BERT_LIKE: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
+_MASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("BertConfig", _BERT_LIKE),
+    "roberta": ("RobertaConfig", {**_BERT_LIKE, "pad_token_id": 1}),
+    "distilbert": (
+        "DistilBertConfig",
+        {"dim": WIDTH, "hidden_dim": 48, "n_layers": LAYERS, "n_heads": 4, "max_position_embeddings": CONTEXT},
+    ),
+    "mpnet": ("MPNetConfig", {**_BERT_LIKE, "pad_token_id": 1}),
+}
+ENCODERS = (*_MASKED,)
+"""Masked language models; without their heads they are encoders."""
+
 
 def tiny_model(architecture: str, vocabulary: int = 97, layers: int = LAYERS) -> PreTrainedModel:
-    """A random model of one architecture: 4 layers of width 32, float32."""
+    """A random model of one architecture, with its language-model head: 4 layers of width 32, float32."""
     torch.manual_seed(0)
     if architecture == "gemma3-multimodal":
         vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -67,11 +88,12 @@ def tiny_model(architecture: str, vocabulary: int = 97, layers: int = LAYERS) ->
             text_config=text.to_dict(), vision_config={**vision, "image_size": 28, "patch_size": 14}
         )
     else:
-        name, settings = _CONFIGS[architecture]
+        name, settings = (_CONFIGS | _MASKED)[architecture]
         config = getattr(transformers, name)(
             vocab_size=vocabulary, **{key: value for key, value in settings.items() if value is not None}
         )
         config.num_hidden_layers = layers
-    made: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    head = transformers.AutoModelForMaskedLM if architecture in _MASKED else transformers.AutoModelForCausalLM
+    made: PreTrainedModel = head.from_config(config)  # type: ignore[no-untyped-call]
     made.train(False)
     return made

@@ -20,6 +20,7 @@ class Batch:
         mask: [prompt, token], 1 for a token of the prompt; None where nothing is padded.
         lengths: [prompt], tokens of each prompt.
         starts: [prompt], index of each prompt's first token; 0 where the padding is on the right.
+        read: [prompt], index of the token at which each prompt is read: of a decoder the last one.
     """
 
     rows: Tensor
@@ -27,6 +28,7 @@ class Batch:
     mask: Tensor | None
     lengths: Tensor
     starts: Tensor
+    read: Tensor
 
     @property
     def last(self) -> Tensor:
@@ -36,9 +38,9 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         mask = None if self.mask is None else self.mask.to(device)
-        moved = (part.to(device) for part in (self.rows, self.tokens, self.lengths, self.starts))
-        rows, tokens, lengths, starts = moved
-        return Batch(rows, tokens, mask, lengths, starts)
+        moved = (part.to(device) for part in (self.rows, self.tokens, self.lengths, self.starts, self.read))
+        rows, tokens, lengths, starts, read = moved
+        return Batch(rows, tokens, mask, lengths, starts, read)
 
 
 def make_batches(
@@ -48,6 +50,7 @@ def make_batches(
     padding: int = 0,
     kinds: Sequence[int] | None = None,
     side: str = "right",
+    read: Sequence[int] | None = None,
 ) -> list[Batch]:
     """Sort prompts by kind and length and cut them into batches.
 
@@ -60,6 +63,7 @@ def make_batches(
         padding: the index that fills up; it is masked, so any will do.
         kinds: prompts of two kinds never share a batch; by default all are of one.
         side: where the padding goes, `right` or `left`.
+        read: the token at which each prompt is read, counted from its first; by default its last.
 
     Returns:
         The batches; each prompt stands in exactly one.
@@ -77,10 +81,11 @@ def make_batches(
             groups.append([row])
         else:
             group.append(row)
-    return [_batch(prompts, group, padding, side) for group in groups]
+    ends = [len(prompt) - 1 for prompt in prompts] if read is None else read
+    return [_batch(prompts, group, padding, side, ends) for group in groups]
 
 
-def _batch(prompts: Sequence[Sequence[int]], rows: list[int], padding: int, side: str) -> Batch:
+def _batch(prompts: Sequence[Sequence[int]], rows: list[int], padding: int, side: str, read: Sequence[int]) -> Batch:
     lengths = torch.tensor([len(prompts[row]) for row in rows])
     longest = int(lengths.max())
     starts = longest - lengths if side == "left" else torch.zeros_like(lengths)
@@ -91,4 +96,4 @@ def _batch(prompts: Sequence[Sequence[int]], rows: list[int], padding: int, side
     columns = torch.arange(longest)
     padded = int(lengths.min()) < longest
     mask = ((columns >= starts[:, None]) & (columns < (starts + lengths)[:, None])).long() if padded else None
-    return Batch(torch.tensor(rows), tokens, mask, lengths, starts)
+    return Batch(torch.tensor(rows), tokens, mask, lengths, starts, starts + torch.tensor([read[row] for row in rows]))

@@ -41,11 +41,13 @@ class Asked:
         indices: the vocabulary indices of each.
         answers: [prompt], the answer's token.
         rivals: [prompt], the token of the corrupted prompt's answer; -1 where there is no pair.
+        read: [prompt], the token at which each is read; None for the last.
     """
 
     indices: list[list[int]]
     answers: Tensor
     rivals: Tensor
+    read: list[int] | None = None
 
 
 @dataclass
@@ -124,11 +126,11 @@ class Descent:
         return work
 
     def _last(self, work: Sequence[_Work]) -> None:
-        """The gradient of the targets with respect to what leaves the last layer: it is zero but at the last tokens."""
+        """The gradient of the targets with respect to what leaves the last layer; zero but where prompts are read."""
         leaving = [each.stored.pop() for each in work]
         rows = torch.cat([each.batch.rows for each in work])
         at_last = [
-            hidden[torch.arange(len(hidden)), each.batch.last] for hidden, each in zip(leaving, work, strict=True)
+            hidden[torch.arange(len(hidden)), each.batch.read] for hidden, each in zip(leaving, work, strict=True)
         ]
         vocabulary = self._loaded.model.config.get_text_config(decoder=True).vocab_size
         some = max(1, _LOGITS // vocabulary)
@@ -143,7 +145,7 @@ class Descent:
             for each, hidden, part in zip(work, leaving, parts, strict=True):
                 if target == "loss" or bool((self._asked.rivals[each.batch.rows] >= 0).any()):
                     each.down[target] = torch.zeros_like(hidden)
-                    each.down[target][torch.arange(len(hidden)), each.batch.last] = part
+                    each.down[target][torch.arange(len(hidden)), each.batch.read] = part
 
     def _head_gradients(self, hidden: Tensor, rows: Tensor) -> dict[str, Tensor]:
         """By target, the gradient of some prompts' last vectors [prompt, width]; zero for a target without a pair."""

@@ -92,12 +92,12 @@ def patch_rows(found: Found, keys: pa.Table, task: Task) -> Iterator[pa.Table]:
         task: what was asked for: it knows the patched tokens.
     """
     schema = table("patches").schema()
-    lengths = torch.tensor([len(task.prompts[prompt]) for prompt in task.pairs.corrupted.tolist()], dtype=torch.long)
+    read = task.read[task.pairs.corrupted]
     for layer in range(found.layers if found.patches and keys.num_rows else 0):
         parts = []
         for patch, values in sorted(found.patches.items()):
             pair, column = values[layer].isfinite().nonzero(as_tuple=True)
-            token = {"last": lengths[pair] - 1, "term": task.pairs.term[pair], "token": column}[patch.position]
+            token = {"last": read[pair], "term": task.pairs.term[pair], "token": column}[patch.position]
             named = {
                 "token": token.to(torch.int32).numpy(),
                 "ld_clean": found.clean[pair].double().numpy(),

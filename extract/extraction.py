@@ -97,7 +97,8 @@ def split(loaded: LoadedModel, prompts: pa.Table) -> Tokenized:
     Raises:
         ModelError: the tokenizer can't tell where a term lies, or a prompt is too long for the model.
     """
-    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=loaded.entry.chat_template)
+    chat = loaded.entry.chat_template
+    return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=chat, kind=loaded.kind)
 
 
 def prompts_swept(subject: Subject, wanted: Wanted, own: torch.Tensor | None = None) -> int:
@@ -107,18 +108,19 @@ def prompts_swept(subject: Subject, wanted: Wanted, own: torch.Tensor | None = N
 
 
 def share_out(
-    subject: Subject, wanted: Wanted, layers: int, count: int, *, device: torch.device, token_budget: int | None = None
+    subject: Subject, wanted: Wanted, machine: Machine, count: int, *, token_budget: int | None = None
 ) -> torch.Tensor:
     """The number of each swept prompt's worker, from 1 to `count`: [prompt], in the order of the sweep's task.
 
     Args:
         subject, wanted: all that is to be done.
-        layers: of the model.
+        machine, token_budget: as the sweep's: what is shared out are its batches.
         count: workers.
-        device, token_budget: as the sweep's: what is shared out are its batches.
     """
     task, _ = make_task(subject, wanted, seed=0)
-    return share_sweep(task, layers=layers, budget=sweep_budget(device, token_budget), count=count)
+    stack = machine.stack
+    budget, whole = sweep_budget(stack.device, token_budget), stack.cache is None
+    return share_sweep(task, layers=len(stack.layers), whole=whole, budget=budget, count=count)
 
 
 def sweep_budget(device: torch.device, token_budget: int | None) -> int:
@@ -176,10 +178,11 @@ def run_sweep(
     mine = Mine(task, own)
     if not mine.task.prompts:
         return
-    shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize)
+    whole = machine.stack.cache is None
+    shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize, whole=whole)
     device = machine.stack.device
     found = Found(task, loaded.layers)
-    keys = _key_columns(subject.prompts.filter(pa.array(mine.own.numpy()))) if wanted.needs_all else []
+    keys = key_columns(subject.prompts.filter(pa.array(mine.own.numpy()))) if wanted.needs_all else []
     read = -2
 
     def reading(layer: int, vectors: Vectors) -> None:
@@ -188,12 +191,12 @@ def run_sweep(
         if layer <= read:
             return
         if wanted.activations and mine.count:
-            write("activations", _vector_rows("activations", layer, keys, mine.vectors(vectors, SITES[:1])))
+            write("activations", vector_rows("activations", layer, keys, mine.vectors(vectors, SITES[:1])))
         if wanted.first_tokens and len(mine.beginners):
             first = vectors["resid"][FIRST][mine.beginners]
             write("first_tokens", _first_token_rows(layer, subject, mine.first_tokens, first))
         if wanted.contributions and layer >= 0 and mine.count:
-            write("contributions", _vector_rows("contributions", layer, keys, mine.vectors(vectors, SITES[1:])))
+            write("contributions", vector_rows("contributions", layer, keys, mine.vectors(vectors, SITES[1:])))
         read = layer
 
     with threads(loaded) as workers:
@@ -252,6 +255,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
         patches=wanted.patches,
         pairs=_pairs(subject, number[clean], number[corrupted]) if wanted.patches else no_pairs(),
         seed=seed,
+        layout=None if subject.tokenized.layout is None else subject.tokenized.layout.rows(_tensor(chosen)),
     )
     return task, _tensor(number[sampled])
 
@@ -317,7 +321,7 @@ def _first_token_rows(layer: int, subject: Subject, some: np.ndarray, vectors: t
     return pa.table(arrays, schema=schema)
 
 
-def _vector_rows(
+def vector_rows(
     name: str, layer: int, keys: list[pa.ChunkedArray], sites: dict[str, dict[str, torch.Tensor]]
 ) -> pa.Table:
     """A layer's rows of a table of vectors: sites one after the other, in each the positions, in each the prompts."""
@@ -331,7 +335,7 @@ def _vector_rows(
     return pa.table([*columns, *repeated, vector], schema=table(name).schema(width))
 
 
-def _key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
+def key_columns(prompts: pa.Table) -> list[pa.ChunkedArray]:
     """Position, template and term of each row of a layer: the same for all layers."""
     positions = pa.chunked_array([pa.array([position] * prompts.num_rows) for position in _POSITIONS])
     repeated = pa.concat_tables([prompts.select(["template", "term"])] * len(_POSITIONS))

@@ -35,8 +35,8 @@ class Front:
         rows: [pair], the corrupted prompts, as rows of their batch.
         clean, corrupted: [pair], the prompts.
         window: the patched token and all after it; all tokens where layers take no cache.
-        end: the last token.
-        column, end_column: [pair], where in the window the patched and the last token are.
+        end: the token that is read.
+        column, end_column: [pair], where in the window the patched token and that one are.
         states: a stream [pair, place, width] for each layer at which it was patched.
         layers: those layers.
     """
@@ -128,26 +128,26 @@ class Front:
             return self.end.replay(engine.stack, layer, shelf.entered[corrupted][:, None])[0][:, 0]
 
 
-def make_fronts(task: Task, batch: Batch, recording: Recording, *, whole: bool) -> list[Front]:
+def make_fronts(task: Task, batch: Batch, recording: Recording, stack: Stack) -> list[Front]:
     """The fronts of the pairs whose corrupted prompt is in the batch: one a patch, length and token.
 
     Args:
         task: the patches and pairs.
         batch: the prompts.
         recording: of the batch.
-        whole: whether streams have to be run from the first token on, because layers take no cache.
+        stack: the model's layers; where they take no cache, streams are run from the first token on.
     """
     if not task.patches or not len(task.pairs):
         return []
     row_of = {prompt: row for row, prompt in enumerate(batch.rows.tolist())}
-    lengths = batch.lengths.tolist()
+    lengths, read = batch.lengths.tolist(), (batch.read - batch.starts).tolist()
     at: dict[tuple[Patch, int, int], list[int]] = defaultdict(list)
     for pair, prompt in enumerate(task.pairs.corrupted.tolist()):
         if prompt not in row_of:
             continue
-        length = lengths[row_of[prompt]]
+        length, end = lengths[row_of[prompt]], read[row_of[prompt]]
         for patch in task.patches:
-            for token in _tokens(task, patch, pair, length):
+            for token in _tokens(task, patch, pair, length, end, causal=stack.causal):
                 at[patch, length, token].append(pair)
     columns = torch.arange(batch.tokens.shape[1], device=batch.rows.device)
     fronts = []
@@ -155,9 +155,9 @@ def make_fronts(task: Task, batch: Batch, recording: Recording, *, whole: bool) 
         numbers = torch.tensor(pairs)
         corrupted = task.pairs.corrupted[numbers]
         rows = torch.tensor([row_of[prompt] for prompt in corrupted.tolist()], device=batch.rows.device)
-        patched, last = batch.starts[rows] + token, batch.last[rows]
+        patched, last = batch.starts[rows] + token, batch.read[rows]
         # Prompts of one length begin at the same column, so the window is the same for all of them.
-        places = columns[None] if whole else columns[None, int(patched[0]) : int(last[0]) + 1]
+        places = columns[None] if stack.cache is None else columns[None, int(patched[0]) : int(last[0]) + 1]
         fronts.append(
             Front(
                 patch=patch,
@@ -175,11 +175,11 @@ def make_fronts(task: Task, batch: Batch, recording: Recording, *, whole: bool) 
     return fronts
 
 
-def _tokens(task: Task, patch: Patch, pair: int, length: int) -> range:
-    """The tokens at which a pair is patched; before the first difference there is nothing to patch."""
+def _tokens(task: Task, patch: Patch, pair: int, length: int, read: int, *, causal: bool) -> range:
+    """The tokens at which a pair is patched; in a causal model there is nothing to patch until the two differ."""
     if patch.position == "last":
-        return range(length - 1, length)
+        return range(read, read + 1)
     if patch.position == "token":
-        return range(int(task.pairs.first_difference[pair]), length)
+        return range(int(task.pairs.first_difference[pair]) if causal else 0, length)
     term = int(task.pairs.term[pair])
     return range(term, term + 1) if term >= 0 else range(0)

@@ -16,7 +16,7 @@ from extract.stack import Stack, by_passed
 
 
 class Head:
-    """The end of a causal language model."""
+    """The end of a language model; of an encoder without a head there is nothing to be read."""
 
     def __init__(self, model: Any, stack: Stack) -> None:
         self._model = model

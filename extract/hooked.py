@@ -25,7 +25,8 @@ class Forward:
     """What a forward gave, in the order of the prompts and without padding; float32, on the CPU.
 
     Attributes:
-        logits: [prompt, token of the vocabulary], after each prompt's last token.
+        logits: [prompt, token of the vocabulary], where each prompt is read: after its last token, or at its blank. Of
+            a model without a head the hidden state there, [prompt, width].
         entered, left: by layer and prompt what the layer took and returned, [token, width].
     """
 
@@ -48,18 +49,20 @@ def hooked(
     side: str = "right",
     edits: Mapping[int, Edit] | None = None,
     keep: bool = False,
+    read: Sequence[int] | None = None,
 ) -> Forward:
     """Run the model once over all prompts together.
 
     Args:
-        model: the causal language model.
+        model: the language model.
         stack: its layers.
         prompts: vocabulary indices of each prompt; shorter ones are padded.
         side: where the padding goes.
         edits: by layer, what is done to what it returns.
         keep: whether what the layers took and returned is kept.
+        read: the token at which each prompt is read; by default its last.
     """
-    batch = one_batch(prompts, side).to(stack.device)
+    batch = one_batch(prompts, side, read).to(stack.device)
     entered: list[list[Tensor]] = []
     left: list[list[Tensor]] = []
 
@@ -78,19 +81,20 @@ def hooked(
             if keep or (edits and number in edits):
                 hook = layer.register_forward_hook(partial(watch, number), with_kwargs=True)
                 hooks.callback(hook.remove)
-        logits = model(
+        output = model(
             input_ids=batch.tokens,
             attention_mask=batch.mask,
-            position_ids=positions(batch.tokens, batch.mask),
+            position_ids=positions(batch.tokens, batch.mask, stack.first_position),
             use_cache=False,
-        ).logits
+        )
+    logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
     rows = torch.arange(len(logits), device=logits.device)
-    return Forward(logits[rows, batch.last][batch.rows.argsort()].float().cpu(), entered, left)
+    return Forward(logits[rows, batch.read][batch.rows.argsort()].float().cpu(), entered, left)
 
 
-def one_batch(prompts: Sequence[Sequence[int]], side: str) -> Batch:
+def one_batch(prompts: Sequence[Sequence[int]], side: str, read: Sequence[int] | None = None) -> Batch:
     """Prompts as one batch, shorter ones padded on a side."""
-    (batch,) = make_batches(prompts, budget=2**40, side=side)
+    (batch,) = make_batches(prompts, budget=2**40, side=side, read=read)
     return batch
 
 

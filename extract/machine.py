@@ -44,7 +44,7 @@ def make_machine(model: Any, *, parts: bool = True) -> Machine:
     """Try out what the sweep will do with a model.
 
     Args:
-        model: a causal language model.
+        model: a language model.
         parts: whether attention and MLP are to be told apart, which costs one more pass through the weights.
 
     Raises:
@@ -64,7 +64,10 @@ def _tried(model: Any, *, parts: bool) -> Machine:
     stack = Stack.of(model)
     tokens, mask = trial_batch(stack)
     without = {}
-    reason = why_unsupported(stack, tokens, mask, _TOLERANCE * torch.finfo(model.dtype).eps)
+    if stack.causal:
+        reason = why_unsupported(stack, tokens, mask, _TOLERANCE * torch.finfo(model.dtype).eps)
+    else:
+        reason = "its tokens look ahead"
     if reason is not None:
         without["windows"] = reason
         stack = replace(stack, cache=None)

@@ -16,7 +16,7 @@ from torch import Tensor
 from extract.task import Pairs, Task, no_pairs
 from warehouse.errors import ModelError
 
-_SHARE = 0.5
+SHARE = 0.5
 """Of the memory that is free, what streams may take by default: layers at work and logits need some too."""
 
 _OVERHEAD = 4
@@ -30,16 +30,18 @@ class Shape:
     Attributes:
         layers: of the model.
         bytes_per_token: of a stream: width times bytes of a value.
+        whole: whether patched streams are run from the first token on, because layers take no cache.
     """
 
     layers: int
     bytes_per_token: int
+    whole: bool = False
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that streams may take by default."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(free * _SHARE)
+    return int(free * SHARE)
 
 
 def task_bytes(task: Task, shape: Shape) -> int:
@@ -49,7 +51,7 @@ def task_bytes(task: Task, shape: Shape) -> int:
     if task.lesions:
         tokens += shape.layers * len(task.lesions) * int(lengths[task.lesioned].sum())
     for patch in task.patches:
-        tokens += shape.layers * int(patched_tokens(task, patch.position).sum())
+        tokens += shape.layers * int(patched_tokens(task, patch.position, whole=shape.whole).sum())
     return tokens * shape.bytes_per_token
 
 
@@ -122,9 +124,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def patched_tokens(task: Task, position: str) -> Tensor:
+def patched_tokens(task: Task, position: str, *, whole: bool) -> Tensor:
     """[pair], tokens that the streams of one layer hold, for a patch at a position."""
     lengths = torch.tensor([len(task.prompts[prompt]) for prompt in task.pairs.corrupted.tolist()])
+    if whole:
+        return lengths * lengths if position == "token" else lengths
     if position == "last":
         return torch.ones_like(lengths)
     if position == "term":
@@ -186,4 +190,5 @@ def narrowed(task: Task, kept: Tensor) -> Task:
         pairs=pairs,
         numbers=rows if task.numbers is None else task.numbers[rows],
         company=None if task.company is None else task.company[rows],
+        layout=None if task.layout is None else task.layout.rows(rows),
     )

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from torch import nn
 
 ROLES = {
-    "q": ("q_proj", "query", "wq", "q_lin"),
-    "k": ("k_proj", "key", "wk", "k_lin"),
-    "v": ("v_proj", "value", "wv", "v_lin"),
-    "o": ("o_proj", "out_proj", "wo", "out_lin"),
+    "q": ("q_proj", "query", "wq", "q_lin", "q", "query_proj"),
+    "k": ("k_proj", "key", "wk", "k_lin", "k", "key_proj"),
+    "v": ("v_proj", "value", "wv", "v_lin", "v", "value_proj"),
+    "o": ("o_proj", "out_proj", "wo", "out_lin", "o"),
     "qkv": ("qkv_proj", "c_attn", "query_key_value", "Wqkv"),
     "gate": ("gate_proj", "w1"),
-    "up": ("up_proj", "dense_h_to_4h", "c_fc", "fc1", "fc_in", "w3"),
-    "down": ("down_proj", "dense_4h_to_h", "fc2", "fc_out", "w2"),
+    "up": ("up_proj", "dense_h_to_4h", "c_fc", "fc1", "fc_in", "w3", "lin1"),
+    "down": ("down_proj", "dense_4h_to_h", "fc2", "fc_out", "w2", "lin2"),
     "gate_up": ("gate_up_proj",),
     "router": ("router", "gate"),
 }
@@ -31,7 +31,13 @@ ROLES_BY_PART = {
 }
 """Attribute names that mean one thing in attention and another in the MLP."""
 
-PARTS = {"attention": ("att",), "mlp": ("mlp", "feed_forward", "ffn", "moe", "experts", "router", "fc")}
+ROLES_BY_PATH = {"output.dense": "down"}
+"""Paths in a layer that mean a role: BERT keeps both halves of its MLP as children that are called alike."""
+
+PARTS = {
+    "attention": ("att",),
+    "mlp": ("mlp", "feed_forward", "ffn", "moe", "experts", "router", "fc", "intermediate", "output"),
+}
 """What the name of a layer's child holds, by the part that this child is."""
 
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
@@ -124,7 +130,8 @@ def _role(path: str, part: str) -> str:
     attribute = path.rpartition(".")[2]
     if part == "norm":
         return attribute
-    return ROLES_BY_PART.get(part, {}).get(attribute) or _ROLE_OF.get(attribute) or path
+    named = ROLES_BY_PATH.get(path) or ROLES_BY_PART.get(part, {}).get(attribute)
+    return named or _ROLE_OF.get(attribute) or path
 
 
 def _part(layer: nn.Module, path: str, module: nn.Module) -> str:

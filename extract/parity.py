@@ -16,6 +16,7 @@ from torch import Tensor
 from extract.batches import Batch
 from extract.hooked import Edit, Forward, one_batch, unpadded
 from extract.interventions import Lesion, Patch
+from extract.kinds import ENCODER
 from extract.offloading import fetched
 from extract.stack import replay
 from extract.sweep import sweep
@@ -44,9 +45,14 @@ class Floor:
 
 
 def floor(trial: Trial) -> Floor:
-    """Measure it: each prompt alone, against itself among copies, and padded on either side in a batch with others."""
+    """Measure it: each prompt alone, against itself among copies, and padded on either side in a batch with others.
+
+    A model without a head has no logits, which then don't move.
+    """
     own = trial.alone
     companies = [trial.among_copies, *trial.padded.values()]
+    if trial.loaded.kind == ENCODER:
+        return Floor(most([_streams_apart(own, each).value for each in companies]), 0.0, 0.0)
     moved = [_differences(trial, each.logits) - _differences(trial, own.logits) for each in companies]
     return Floor(
         activations=most([_streams_apart(own, each).value for each in companies]),
@@ -82,11 +88,12 @@ def replay_parity(trial: Trial, side: str | None, own_floor: Floor) -> Measured:
 def head_parity(trial: Trial, own_floor: Floor) -> Measured:
     """Logits by the head alone, of the streams that left the last layer, against those of the own forward."""
     dtype, device = trial.loaded.model.dtype, trial.machine.stack.device
-    last = torch.stack([hidden[-1] for hidden in trial.alone.left[-1]]).to(device, dtype)
+    left = zip(trial.alone.left[-1], trial.read, strict=True)
+    last = torch.stack([hidden[read] for hidden, read in left]).to(device, dtype)
     with torch.inference_mode(), trial.machine.head.open():
         found = trial.machine.head.logits(last).float().cpu()
     value = relative(found, trial.alone.logits)
-    return Measured(value, trial.allowed(own_floor.logits), "logits after the last token")
+    return Measured(value, trial.allowed(own_floor.logits), "logits where prompts are read")
 
 
 def lesion_parity(trial: Trial) -> Measured:
@@ -95,7 +102,8 @@ def lesion_parity(trial: Trial) -> Measured:
     found = effects.lesions[Lesion("identity")].log_probability
 
     def slow(layer: int, side: str) -> Tensor:
-        own = trial.forward(trial.prompts, side=side, layer=layer, edit=lambda _, entered, __: entered)
+        skipped: Edit = lambda _, entered, __: entered  # noqa: E731 - a name for its type
+        own = trial.forward(trial.prompts, side=side, layer=layer, edit=skipped, read=trial.read)
         return _log_probabilities(trial, own.logits)
 
     return _against(trial, {"identity lesion": (found, slow)}, _log_probabilities(trial, trial.alone.logits))
@@ -106,7 +114,8 @@ def patch_parity(trial: Trial) -> Measured:
     effects = sweep(trial.machine, _task(trial, patched=True), budget=BUDGET, workers=trial.workers)
 
     def slow(patch: Patch, layer: int, side: str) -> Tensor:
-        own = trial.forward(trial.corrupted, side=side, layer=layer, edit=_exchange(trial, patch, layer))
+        exchanged = _exchange(trial, patch, layer)
+        own = trial.forward(trial.corrupted, side=side, layer=layer, edit=exchanged, read=trial.read)
         return _differences(trial, own.logits)
 
     pieces = {
@@ -159,6 +168,7 @@ def _task(trial: Trial, *, patched: bool) -> Task:
         templates=torch.zeros(len(prompts), dtype=torch.long),
         answers=torch.tensor(trial.answers * twice),
         lesioned=torch.full((len(prompts),), not patched),
+        layout=None if trial.layout is None else trial.layout.rows(torch.cat([numbers] * twice)),
     )
     if not patched:
         return replace(task, lesions=(Lesion("identity"),))
@@ -179,7 +189,7 @@ def _exchange(trial: Trial, patch: Patch, layer: int) -> Edit:
     def edit(batch: Batch, entered: Tensor, left: Tensor) -> Tensor:
         changed = left.clone()
         for row, pair in enumerate(batch.rows.tolist()):
-            token = trial.term_last[pair] if patch.position == "term" else len(trial.prompts[pair]) - 1
+            token = trial.term_last[pair] if patch.position == "term" else trial.read[pair]
             place = int(batch.starts[row]) + token
             clean_entered, clean_left = (
                 states[layer][pair][token].to(left) for states in (trial.alone.entered, trial.alone.left)

@@ -28,7 +28,7 @@ TOKEN_BUDGETS = {"cpu": 256, "cuda": 4096}
 
 def saliency_rows(loaded: LoadedModel, tokenized: Tokenized, pairs: pa.Table | None) -> int:
     """Rows that `saliency` gets: every module of every layer, for each prompt with an answer, and again with a pair."""
-    _, asked = _asked(tokenized, pairs)
+    _, asked = asked_of(tokenized, pairs)
     modules = sum(len(layer_modules(layer).names) for layer in Stack.of(loaded.model).layers)
     return modules * (len(asked.indices) + int((asked.rivals >= 0).sum()))
 
@@ -64,22 +64,26 @@ def extract_saliency(
     """
     if not prompts.select(["template", "term"]).equals(tokenized.table.select(["template", "term"])):
         raise ModelError("The tokens are not those of the prompts: tokenize the same rows, in the same order.")
-    keys, asked = _asked(tokenized, pairs)
+    keys, asked = asked_of(tokenized, pairs)
     if not asked.indices:
         return
     # Everything is computed before the first row is handed out: the layers are done from the last to the first.
     modules, sums = _measured(loaded, asked, token_budget, stored_bytes, progress=progress)
     prompts_of = {"loss": np.arange(len(asked.indices)), "logit_difference": np.flatnonzero(asked.rivals.numpy() >= 0)}
     for layer, (named, found) in enumerate(zip(modules, sums, strict=True)):
-        yield _layer_table(layer, named, found, keys, prompts_of)
+        yield layer_table(layer, named, found, keys, prompts_of)
 
 
 def saliency_batches(
-    loaded: LoadedModel, indices: Sequence[Sequence[int]], token_budget: int | None = None
+    loaded: LoadedModel,
+    indices: Sequence[Sequence[int]],
+    token_budget: int | None = None,
+    *,
+    read: Sequence[int] | None = None,
 ) -> list[Batch]:
     """The batches in which prompts with an answer are run; tokens of a batch by default as suit the device."""
     budget = token_budget or TOKEN_BUDGETS.get(loaded.device.type, TOKEN_BUDGETS["cuda"])
-    return make_batches(indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0)
+    return make_batches(indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0, read=read)
 
 
 @torch.inference_mode(mode=False)
@@ -93,13 +97,13 @@ def _measured(
 ) -> tuple[list[LayerModules], list[dict[str, Tensor]]]:
     """Every layer's modules and their sums; out of inference mode, whose tensors no graph takes."""
     stack = Stack.of(loaded.model)
-    batches = saliency_batches(loaded, asked.indices, token_budget)
+    batches = saliency_batches(loaded, asked.indices, token_budget, read=asked.read)
     modules = [layer_modules(layer) for layer in stack.layers]
     return modules, Descent(loaded, stack, modules, asked, progress).run(batches, stored_bytes)
 
 
 @torch.inference_mode(mode=False)
-def _asked(tokenized: Tokenized, pairs: pa.Table | None) -> tuple[pa.Table, Asked]:
+def asked_of(tokenized: Tokenized, pairs: pa.Table | None) -> tuple[pa.Table, Asked]:
     """The prompts that have an answer: their keys, and what is asked of them."""
     rivals: dict[tuple[str, str], tuple[str, int]] = {}
     for pair in pairs.to_pylist() if pairs is not None else ():
@@ -115,10 +119,11 @@ def _asked(tokenized: Tokenized, pairs: pa.Table | None) -> tuple[pa.Table, Aske
         [tokenized.indices[row] for row in rows],
         torch.tensor([answers[row] for row in rows], dtype=torch.long),
         torch.tensor(against, dtype=torch.long),
+        None if tokenized.layout is None else tokenized.layout.read[rows].tolist(),
     )
 
 
-def _layer_table(
+def layer_table(
     layer: int, named: LayerModules, sums: dict[str, Tensor], keys: pa.Table, prompts_of: dict[str, NDArray[np.int64]]
 ) -> pa.Table:
     """The rows of one layer: by target, module and prompt, for the prompts that each target was measured on."""

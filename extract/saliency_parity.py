@@ -36,8 +36,8 @@ def saliency_parity(trial: Trial) -> Measured:
         own = _own_gradients(trial, named, trial.prompts[:1])
     except (RuntimeError, NotImplementedError) as error:
         raise Incomparable(str(error)) from error
-    asked = Asked(trial.prompts[:1], torch.tensor(trial.answers[:1]), torch.tensor([-1]))
-    batches = make_batches(asked.indices, budget=BUDGET)
+    asked = Asked(trial.prompts[:1], torch.tensor(trial.answers[:1]), torch.tensor([-1]), trial.read[:1])
+    batches = make_batches(asked.indices, budget=BUDGET, read=asked.read)
     with torch.inference_mode(mode=False):
         sums = Descent(trial.loaded, trial.machine.stack, named, asked, lambda _: None).run(batches, None)
     found = [
@@ -62,8 +62,9 @@ def _own_gradients(trial: Trial, named: Sequence[LayerModules], prompts: Sequenc
     tokens = torch.tensor(prompts, device=trial.machine.stack.device)
     found = []
     with torch.inference_mode(mode=False), torch.enable_grad(), _differentiable(layers):
-        given = {"input_ids": tokens, "position_ids": positions(tokens, None), "use_cache": False}
-        logits = trial.loaded.model(**given).logits[:, -1].float()
+        places = positions(tokens, None, trial.machine.stack.first_position)
+        given = {"input_ids": tokens, "position_ids": places, "use_cache": False}
+        logits = trial.loaded.model(**given).logits[:, trial.read[0]].float()
         loss = -logits.log_softmax(dim=-1)[:, trial.answers[0]].mean()
         for layer, each in zip(layers, named, strict=True):
             weights = dict(layer.named_parameters())

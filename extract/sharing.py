@@ -19,12 +19,13 @@ from extract.sweep import Vectors, kinds
 from extract.task import Pairs, Task
 
 
-def share_sweep(task: Task, *, layers: int, budget: int, count: int) -> Tensor:
+def share_sweep(task: Task, *, layers: int, whole: bool, budget: int, count: int) -> Tensor:
     """Share out the prompts of a sweep.
 
     Args:
         task: all that is wanted.
         layers: of the model: they make lesioned prompts dearer than others.
+        whole: whether patched streams are run from the first token on.
         budget: tokens of a batch.
         count: workers.
 
@@ -36,7 +37,8 @@ def share_sweep(task: Task, *, layers: int, budget: int, count: int) -> Tensor:
     if task.lesions:
         costs[task.lesioned] *= 1 + len(task.lesions) * layers / 2
     for patch in task.patches:
-        costs.index_add_(0, task.pairs.corrupted, patched_tokens(task, patch.position).float() * layers / 2)
+        tokens = patched_tokens(task, patch.position, whole=whole)
+        costs.index_add_(0, task.pairs.corrupted, tokens.float() * layers / 2)
     return share(make_batches(task.prompts, budget=budget, kinds=kinds(task)), costs, count)
 
 

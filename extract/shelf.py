@@ -65,11 +65,20 @@ def _together(parts: Sequence[Taken]) -> Taken:
 class Places:
     """Where tokens lie in the flat tables: of every layer but the last, or of the last, which has last tokens only."""
 
-    def __init__(self, task: Task, device: torch.device) -> None:
+    def __init__(self, task: Task, device: torch.device, *, causal: bool = True) -> None:
+        """Ready to count in batches.
+
+        Args:
+            task: the prompts.
+            device: where the indices are.
+            causal: whether what stands before a term is the same in every prompt of a template, in all layers.
+        """
         prompts = len(task.prompts)
         self._lengths = torch.tensor([len(prompt) for prompt in task.prompts], device=device)
         self._first, self._last = task.term_first.to(device), task.term_last.to(device)
         self._templates = task.templates.to(device)
+        self._read = task.read.to(device)
+        self._causal = causal
         # Means are over those, whoever else is on the shelf.
         self._averaged = task.givers.to(device)
         self._base = torch.full((prompts,), -1, device=device)
@@ -103,7 +112,8 @@ class Places:
     def aligned(self, prompts: Tensor, donors: Tensor, places: Tensor) -> Tensor:
         """The donor's place that stands for each of a prompt's places [prompt, place].
 
-        Tokens of the term stand for each other from the first on, what follows it from the end of the prompt back.
+        Tokens of the term stand for each other from the first on, so do those before it from there back; what follows
+        it, from the end of the prompt back.
         """
         first, own, theirs = self._first[prompts][:, None], self._lengths[prompts], self._lengths[donors]
         donor_first, donor_last = self._first[donors][:, None], self._last[donors][:, None]
@@ -116,15 +126,18 @@ class Places:
     def roles(self) -> tuple[Tensor, Tensor]:
         """For each row of the tables, a number for what its token is: of which template, term or so far from the end.
 
-        [row], -1 for tokens that are not averaged: before the term, padding, pairs only. Then that of the last layer.
+        [row], -1 for tokens that are not averaged: before the term in a causal model, where all prompts of a template
+        have the same there; padding; pairs only. Then that of the last layer.
         """
         owner, place = torch.cat(self._owner), torch.cat(self._place)
-        lengths, last = self._lengths[owner], self._last[owner]
-        from_end = torch.where(place <= last, torch.zeros_like(place), lengths - place)
-        counted = (place >= self._first[owner]) & (place < lengths) & self._averaged[owner]
+        lengths, last, first = self._lengths[owner], self._last[owner], self._first[owner]
         longest = int(self._lengths.max()) + 1
-        numbers = torch.where(counted, self._templates[owner] * longest + from_end, -1)
-        ends = numbers[place == lengths - 1]
+        role = torch.where(place <= last, torch.zeros_like(place), lengths - place)
+        role = torch.where(place < first, longest + first - place, role)
+        begin = first if self._causal else torch.zeros_like(first)
+        counted = (place >= begin) & (place < lengths) & self._averaged[owner]
+        numbers = torch.where(counted, self._templates[owner] * 2 * longest + role, -1)
+        ends = numbers[place == self._read[owner]]
         return numbers, ends
 
 

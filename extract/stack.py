@@ -1,4 +1,4 @@
-"""A model's stack of decoder layers: recorded from its own forward, replayed one layer at a time.
+"""A model's stack of layers: recorded from its own forward, replayed one layer at a time.
 
 `Stack.record` runs the model's forward with every layer by-passed and keeps the arguments that each layer would have
 been given: masks, rotary embeddings and layer kinds come out as the model makes them, for any architecture, with no
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extract.kinds import DECODER, kind_of
 from warehouse.errors import ModelError
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past")
@@ -44,19 +45,24 @@ class Recording:
 
 @dataclass(frozen=True)
 class Stack:
-    """The decoder of a causal language model and its layers, in the order in which its forward calls them.
+    """The layers of a language model, in the order in which its forward calls them.
 
     Attributes:
-        decoder: the model without its head.
-        layers: its decoder layers.
+        decoder: the model without its head; an encoder goes by that name here too.
+        layers: its layers.
         returns_tuple: whether a layer returns its hidden state as the first of several things.
-        cache: the parameter by which all layers take a cache of keys and values; None if they don't have the same.
+        cache: the parameter by which all layers take a cache of keys and values; None if they don't have the same, or
+            if what is kept would not hold, because tokens look ahead.
+        causal: whether a token depends on none that comes after it; tried on a real forward, and never so of encoders.
+        first_position: what the model counts tokens from: RoBERTa begins behind the index of its padding.
     """
 
     decoder: nn.Module
     layers: tuple[nn.Module, ...]
     returns_tuple: bool
     cache: str | None
+    causal: bool = True
+    first_position: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +74,8 @@ class Stack:
         """Find the stack and check on a real forward that it behaves as one.
 
         The layers are the list of modules in the decoder that is as long as its config says. A forward over two tokens
-        then has to call each of them once, in order, each with what the one before it returned.
+        then has to call each of them once, in order, each with what the one before it returned. Where the second token
+        changes what becomes of the first, the stack is not causal.
 
         Raises:
             ModelError: the layers can't be told apart from other modules, or they are not a plain stack.
@@ -76,17 +83,20 @@ class Stack:
         name = type(model).__name__
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
         count = decoder.config.get_text_config(decoder=True).num_hidden_layers
-        found = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == count]
+        found = layer_lists(decoder, count)
         if len(found) != 1:
             raise ModelError(
                 f"{name}: its decoder has {len(found)} lists of {count} layers where one was expected. "
                 "Models whose layers do not form one stack can't be mapped."
             )
         layers = tuple(found[0])
-        outputs = _trial(name, decoder, layers)
+        first = first_position(decoder)
+        outputs = _trial(name, decoder, layers, first)
+        causal = kind_of_model(model) == DECODER and not _looks_ahead(outputs)
         caches = {next((name for name in _CACHES if name in _parameters(layer)), None) for layer in layers}
-        cache = caches.pop() if len(caches) == 1 else None
-        return cls(decoder, layers, returns_tuple=not isinstance(outputs[0], Tensor), cache=cache)
+        cache = caches.pop() if len(caches) == 1 and causal else None
+        is_tuple = not isinstance(outputs[0], Tensor)
+        return cls(decoder, layers, returns_tuple=is_tuple, cache=cache, causal=causal, first_position=first)
 
     def record(self, tokens: Tensor, mask: Tensor | None = None) -> Recording:
         """Run the decoder with every layer by-passed and keep what each was given.
@@ -105,8 +115,21 @@ class Stack:
             return (hidden,) if self.returns_tuple else hidden
 
         with by_passed(self.layers, keep):
-            forward(self.decoder, tokens, mask)
+            forward(self.decoder, tokens, mask, self.first_position)
         return Recording(entering[0], tuple(calls))
+
+
+def kind_of_model(model: Any) -> str:
+    """Which kind a model in memory is of: its class tells what was really loaded."""
+    config = model.config.get_text_config(decoder=True)
+    is_decoder = bool(getattr(config, "is_decoder", False))
+    return kind_of([type(model).__name__], getattr(config, "model_type", ""), is_decoder=is_decoder)
+
+
+def layer_lists(decoder: nn.Module, count: int) -> list[nn.ModuleList]:
+    """The lists of so many modules in a model without its head: among its children, or deeper where they have none."""
+    near = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == count]
+    return near or [each for each in decoder.modules() if isinstance(each, nn.ModuleList) and len(each) == count]
 
 
 def execution_device(model: Any) -> torch.device:
@@ -138,25 +161,44 @@ def check_finite(layer: int, hidden: Tensor) -> None:
         )
 
 
-def forward(decoder: nn.Module, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+def forward(decoder: nn.Module, tokens: Tensor, mask: Tensor | None = None, first_position: int = 0) -> Tensor:
     """The decoder's own forward, without cache and head: [prompt, token, width], after the final norm.
 
     Positions are always given: GPT-2 would count padding on the left as text.
     """
-    output = decoder(input_ids=tokens, attention_mask=mask, position_ids=positions(tokens, mask), use_cache=False)
+    places = positions(tokens, mask, first_position)
+    output = decoder(input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=False)
     hidden: Tensor = output.last_hidden_state
     return hidden
 
 
-def positions(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """The place of each token in its prompt, [prompt, token]; padding on either side does not count."""
+def positions(tokens: Tensor, mask: Tensor | None, first: int = 0) -> Tensor:
+    """Each token's place in its prompt, [prompt, token], from `first` on; padding on either side does not count."""
     if mask is None:
-        return torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        return torch.arange(first, first + tokens.shape[1], device=tokens.device).expand(tokens.shape)
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0) + first
 
 
-def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[Any]:
-    """What each layer returns in a forward over two tokens, after a check that they are called as a plain stack."""
+def first_position(decoder: nn.Module) -> int:
+    """What a model itself counts tokens from: behind the padding's index, where its positions have such an index."""
+    for name, module in decoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
+
+
+def _looks_ahead(outputs: Sequence[Any]) -> bool:
+    """Whether the two prompts of the trial differ at their first token, in which they are the same."""
+    states = [_hidden(output).float() for output in outputs]
+    rounding = 16 * torch.finfo(_hidden(outputs[0]).dtype).eps
+    return any(bool((each[0, 0] - each[1, 0]).abs().max() > rounding * each.abs().max()) for each in states)
+
+
+def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module], first_position: int) -> list[Any]:
+    """What each layer returns in a forward over two tokens, after a check that they are called as a plain stack.
+
+    Two prompts begin alike and end otherwise: [prompt, token, width].
+    """
     order: list[int] = []
     entering: list[Tensor] = []
     outputs: list[Any] = []
@@ -167,11 +209,11 @@ def _trial(name: str, decoder: nn.Module, layers: Sequence[nn.Module]) -> list[A
         outputs.append(output)
 
     # Not the index 0: where it is the padding, its embedding is zero, and zero tells nothing.
-    tokens = torch.tensor([[1, 2]], device=execution_device(decoder))
+    tokens = torch.tensor([[1, 2], [1, 3]], device=execution_device(decoder))
     hooks = [layer.register_forward_hook(watch, with_kwargs=True) for layer in layers]
     try:
         with torch.inference_mode():
-            forward(decoder, tokens)
+            forward(decoder, tokens, None, first_position)
     finally:
         for hook in hooks:
             hook.remove()

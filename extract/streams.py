@@ -5,8 +5,9 @@ of the intact stream that did without the layer, or with what it adds for anothe
 prompts that got something of the clean ones (patches). Once joined, a stream needs nothing but the layers above.
 
 What does not differ is not run: prompts of a batch share the tokens with which they begin alike, a patched stream
-starts at the patched token (`fronts`), and of the last layer only the last token is computed. Layers are run by
-`windows` and `parts`; what other batches know is on the `shelf`; the order is `sweep`'s.
+starts at the patched token (`fronts`), and of the last layer only the token that is read is computed. In a model whose
+tokens look ahead none of this holds, and streams are whole. Layers are run by `windows` and `parts`; what other batches
+know is on the `shelf`; the order is `sweep`'s.
 """
 
 from collections.abc import Iterator
@@ -84,11 +85,13 @@ class Streams:
         rows = batch.rows.cpu()
         self.term_first = batch.starts + task.term_first[rows].to(stack.device)
         self.term_last = batch.starts + task.term_last[rows].to(stack.device)
+        self.own = _own(task, batch, rows)
+        """The prompts' own text, which their means are over: the first token [prompt], and the one behind the last."""
         self._shared = _shared_tokens(batch, self.term_first) if stack.cache is not None else 0
         recording = stack.record(batch.tokens, batch.mask)
         columns = torch.arange(tokens, device=stack.device)
         self._rest = Window(recording, columns[None, self._shared :])
-        self._end = Window(recording, batch.last[:, None])
+        self._end = Window(recording, batch.read[:, None])
         if self._shared:
             begun = stack.record(batch.tokens[:1, : self._shared])
             self._begun = whole(begun)
@@ -102,7 +105,7 @@ class Streams:
         self._lesioned = bool(task.lesions) and bool(task.lesioned[rows].any())
         self._places = columns[None, self._shared :] - batch.starts[:, None]
         self._kept: KeysValues | None = None
-        self.fronts: list[Front] = make_fronts(task, batch, recording, whole=stack.cache is None)
+        self.fronts: list[Front] = make_fronts(task, batch, recording, stack)
         if shelved:
             engine.places.add(batch.rows, self._places)
 
@@ -119,7 +122,7 @@ class Streams:
 
     @property
     def last_tokens(self) -> Tensor:
-        """The intact stream at the last tokens, [prompt, 1, width], after the layer that was run last."""
+        """The intact stream at the tokens that are read, [prompt, 1, width], after the layer that was run last."""
         return self._at_end(self._now.left)
 
     def contribution(self, part: str) -> Tensor:
@@ -257,9 +260,10 @@ class Streams:
     def _instead(self, lesion: Lesion, layer: int, shelf: Shelf) -> tuple[Tensor, Tensor]:
         """What stands for the layer's own work [prompt, token, width], and at which tokens it does."""
         engine, last = self._engine, self._engine.is_last(layer)
-        places = (self.batch.last - self.batch.starts)[:, None] if last else self._places
-        term_first = (self.term_first - self.batch.starts)[:, None]
-        touched = (places >= term_first) & (places < self.batch.lengths[:, None])
+        places = (self.batch.read - self.batch.starts)[:, None] if last else self._places
+        # What stands before the term is the same in all prompts of a template, and so is its work, if nothing looks on.
+        first = (self.term_first - self.batch.starts)[:, None] if engine.stack.causal else torch.zeros_like(places)
+        touched = (places >= first) & (places < self.batch.lengths[:, None])
         if lesion.kind == "mean":
             values, roles = shelf.means[lesion.part]
             return values[roles[engine.places.index(self.batch.rows, places, last_layer=last)]], touched[:, :, None]
@@ -292,10 +296,10 @@ class Streams:
         )
 
     def _at_end(self, hidden: Tensor) -> Tensor:
-        """The last tokens, [row, 1, width], of [row, token, width] without the shared ones; or they themselves."""
+        """The tokens that are read, [row, 1, width], of [row, token, width] without the shared ones, or of such."""
         if hidden.shape[1] == 1:
             return hidden
-        columns = (self.batch.last - self._shared).repeat(len(hidden) // len(self.batch.rows))
+        columns = (self.batch.read - self._shared).repeat(len(hidden) // len(self.batch.rows))
         return hidden[torch.arange(len(hidden), device=hidden.device), columns][:, None]
 
     def _assembled(self, begun: Tensor | None, rest: Tensor) -> Tensor:
@@ -303,6 +307,13 @@ class Streams:
             return rest
         assert begun is not None
         return torch.cat([begun.expand(len(rest), -1, -1), rest], dim=1)
+
+
+def _own(task: Task, batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor]:
+    if task.layout is None:
+        return (batch.lengths > 1).long(), batch.lengths
+    layout = task.layout.rows(rows)
+    return layout.own_first.to(batch.rows.device), layout.own_end.to(batch.rows.device)
 
 
 def _shared_tokens(batch: Batch, term_first: Tensor) -> int:

@@ -109,13 +109,15 @@ class _Climb:
         device = machine.stack.device
         self._task = task
         self._layers = len(machine.stack.layers)
-        self._places = Places(task, device)
+        self._places = Places(task, device, causal=machine.stack.causal)
         donors = choose_donors(task) if bool(task.givers.any()) else torch.zeros(0, dtype=torch.long)
         engine = Engine(machine.stack, parts, task, budget, self._places, donors.to(device))
         taken_from = _taken_from(task)
         self.batches = [
             Streams(engine, batch.to(device), shelved=bool(taken_from[batch.rows].any()))
-            for batch in make_batches(task.prompts, budget=budget, kinds=kinds(task), side=side)
+            for batch in make_batches(
+                task.prompts, budget=budget, kinds=kinds(task), side=side, read=task.read.tolist()
+            )
         ]
         self._into: Vectors = {}
         self._work = sum(streams.work(layer) for streams in self.batches for layer in range(self._layers))
@@ -198,7 +200,8 @@ class _Climb:
         longest = max(len(task.prompts[prompt]) for prompt in pairs.corrupted.tolist())
         patches = {}
         for patch in task.patches:
-            # A token before the first difference restores nothing, nor does the last layer at any but the last token.
+            # A token before the first difference restores nothing, if nothing looks ahead; nor does the last layer at
+            # any but the token that is read.
             tokens = longest if patch.position == "token" else 1
             patches[patch] = corrupted[None, :, None].repeat(self._layers, 1, tokens)
             if patch.position == "token":
@@ -234,17 +237,18 @@ def read_positions(hidden: Tensor, streams: Streams) -> dict[str, Tensor]:
 
     Returns:
         `last`, `term` and `mean`, each [prompt, width] in float32. `mean` leaves the first token out, an attention sink
-        of enormous norm in most models; of a prompt of one token it is that token.
+        of enormous norm in most models; of a prompt of one token it is that token. Of an encoder's prompt it leaves out
+        all that is not the prompt's own text.
     """
     batch = streams.batch
     rows = torch.arange(len(hidden), device=hidden.device)
-    lengths = batch.lengths
     place = torch.arange(hidden.shape[1], device=hidden.device) - batch.starts[:, None]
-    counted = (place >= 0) & (place < lengths[:, None]) & ((place > 0) | (lengths[:, None] == 1))
+    own_first, own_end = streams.own
+    counted = (place >= own_first[:, None]) & (place < own_end[:, None])
     weights = counted.float() / counted.sum(dim=1, keepdim=True)
     values = hidden.float()
     found = {
-        "last": values[rows, batch.last],
+        "last": values[rows, batch.read],
         "term": values[rows, streams.term_last],
         "mean": torch.bmm(weights[:, None], values)[:, 0],
     }

@@ -13,6 +13,25 @@ from extract.interventions import Lesion, Patch, needs_parts
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where prompts that are not read as those of a decoder are read; indices count from a prompt's first token.
+
+    Attributes:
+        read: [prompt], the token that the position `last` stands for.
+        own_first: [prompt], the first token of the prompt's own text, which the position `mean` is taken over.
+        own_end: [prompt], the token behind the last of it.
+    """
+
+    read: Tensor
+    own_first: Tensor
+    own_end: Tensor
+
+    def rows(self, rows: Tensor) -> "Layout":
+        """That of some prompts."""
+        return Layout(self.read[rows], self.own_first[rows], self.own_end[rows])
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Pairs to patch; both prompts of a pair have the same number of tokens.
 
@@ -61,6 +80,8 @@ class Task:
         seed: of the donors of resample lesions.
         numbers: [prompt], what each prompt is called in the task that this one was cut from; None if it was not cut.
         company: [prompt], a number: prompts of two numbers share no batch; by default it follows from what is wanted.
+        layout: where prompts are read; None for where those of a decoder are: at the last token, and for the mean at
+            all but the first.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -78,6 +99,14 @@ class Task:
     seed: int = 0
     numbers: Tensor | None = None
     company: Tensor | None = None
+    layout: Layout | None = None
+
+    @property
+    def read(self) -> Tensor:
+        """[prompt], the token at which each prompt is read."""
+        if self.layout is not None:
+            return self.layout.read
+        return torch.tensor([len(prompt) - 1 for prompt in self.prompts], dtype=torch.long)
 
     @property
     def givers(self) -> Tensor:

@@ -2,24 +2,27 @@
 
 Everything is an absolute index from the tokenizer's own offsets, never "from the end": padding can't move it. What
 joins a prompt to the model and to its answer is settled here and nowhere else: the token that begins a text, the chat
-template, the space before the answer. Which pairs fit a tokenizer is said in `pairing`, what goes into one batch in
-`batches`.
+template, the space before the answer, the blank that an encoder fills in. Which pairs fit a tokenizer is said in
+`pairing`, what goes into one batch in `batches`.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
+from extract.kinds import DECODER, MASKED
+from extract.task import Layout
 from warehouse.errors import ModelError
 from warehouse.tables import table
 
@@ -38,14 +41,17 @@ class Tokenized:
     Attributes:
         indices: the vocabulary indices of each prompt, special tokens included.
         table: the rows of the table `tokens`, in the order of the prompts.
+        layout: where an encoder's prompts are read; None for a decoder's, which are read at their last tokens.
     """
 
     indices: list[list[int]]
     table: pa.Table
+    layout: Layout | None = None
 
     def take(self, rows: Sequence[int]) -> "Tokenized":
         """Some of the prompts, by their place; what was split once needs no splitting again."""
-        return Tokenized([self.indices[row] for row in rows], self.table.take(pa.array(rows, pa.int64())))
+        layout = None if self.layout is None else self.layout.rows(torch.tensor(rows, dtype=torch.long))
+        return Tokenized([self.indices[row] for row in rows], self.table.take(pa.array(rows, pa.int64())), layout)
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,25 @@ class _Texts:
         shifts: [prompt], characters that come before the prompt's own text.
         separators: what stands between each text and its answer.
         special: whether the tokenizer adds its special tokens, or the texts hold them already.
+        closed: whether the tokens that the tokenizer ends every text with stay: where a model reads both ways.
+        blanks: what stands for the answer in each text, and behind it; empty where the answer is to follow.
     """
 
     texts: list[str]
     shifts: NDArray[np.int64]
     separators: list[str]
     special: bool
+    closed: bool = False
+    blanks: list[tuple[str, str]] = field(default_factory=list)
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, *, longest: int | None = None, chat: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: pa.Table,
+    *,
+    longest: int | None = None,
+    chat: bool = False,
+    kind: str = DECODER,
 ) -> Tokenized:
     """Split prompts, and find the term and the answer in them.
 
@@ -79,15 +94,23 @@ def tokenize(
     and answer, split as one text, don't begin with the tokens of the prompt alone, there is no such token: any other
     would stand for a text that the model was not given. The prompt then counts as one without an answer.
 
+    An encoder reads both ways, so its prompts are whole texts: what the tokenizer ends texts with stays. For a masked
+    language model an asking prompt goes on with a blank (the mask token) in the answer's place and a full stop; the
+    position `last` is the blank, and an answer has to be one token, for one blank is filled with one. Everywhere else
+    `last` is the last token of the prompt's own text, which is where a decoder is read too. The position `mean` is over
+    the prompt's own text.
+
     Args:
         tokenizer: a fast tokenizer: only those tell offsets.
         prompts: rows of the table `prompts`.
         longest: tokens that the model takes at most.
         chat: whether prompts go into the tokenizer's chat template.
+        kind: which kind of model it is, one of those in `kinds`.
 
     Raises:
         ModelError: the tokenizer tells no offsets, makes nothing of a term, or a prompt is too long for the model; as
-            chat also: there is no template, or it does not hold the prompt once and unchanged.
+            chat also: there is no template, it does not hold the prompt once and unchanged, or the model is an encoder;
+            for a masked language model also: there is no mask token.
     """
     if not tokenizer.is_fast:
         raise ModelError(
@@ -97,9 +120,14 @@ def tokenize(
     schema = table("tokens").schema()
     if not prompts.num_rows:
         return Tokenized([], schema.empty_table())
+    if chat and kind != DECODER:
+        raise ModelError("An encoder takes no chat template. Take `chat_template` out of its table in models.toml.")
     own = [text.rstrip(" ") for text in prompts["text"].to_pylist()]
     given = _as_chat(tokenizer, own) if chat else _as_text(own)
-    indices, encodings = _split(tokenizer, given.texts, given.special)
+    if kind != DECODER:
+        asking = [kind == MASKED and each == "asking" for each in prompts["template_kind"].to_pylist()]
+        given = _with_blanks(tokenizer, given, asking)
+    indices, encodings = _split(tokenizer, given)
     lengths = np.array([len(tokens) for tokens in indices])
     if longest is not None and lengths.max() > longest:
         row = int(lengths.argmax())
@@ -115,7 +143,9 @@ def tokenize(
             f"The tokenizer makes nothing of the term {given.texts[row][starts[row] : ends[row]]!r} in the prompt "
             f"{given.texts[row]!r}. Leave the term out of the concept, or use a tokenizer that knows its characters."
         )
-    counts, tokens = _answers(tokenizer, given, indices, prompts["answer"].to_pylist())
+    layout = _layout(tokenizer, given, indices, encodings[0]) if given.closed else None
+    answers = prompts["answer"].to_pylist()
+    counts, tokens = _answers(tokenizer, given, indices, answers, None if layout is None else layout.read.tolist())
     term_last = [row[place] for row, place in zip(indices, last.tolist(), strict=True)]
     columns: list[Any] = [
         prompts["template"].combine_chunks(),
@@ -131,13 +161,55 @@ def tokenize(
         [row[0] for row in indices],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return Tokenized(indices, pa.table(arrays, schema=schema))
+    return Tokenized(indices, pa.table(arrays, schema=schema), layout)
 
 
 def _as_text(own: list[str]) -> _Texts:
     # After a line break, or whatever else white space a prompt may end in, the answer begins without a space.
     separators = ["" if text[-1:].isspace() else " " for text in own]
     return _Texts(own, np.zeros(len(own), np.int64), separators, special=True)
+
+
+def _with_blanks(tokenizer: PreTrainedTokenizerBase, given: _Texts, asking: list[bool]) -> _Texts:
+    """The texts as an encoder is given them: whole, and with a blank where one asks and the model can fill it in.
+
+    A blank that nothing follows would be read as the place of the full stop.
+    """
+    if any(asking) and tokenizer.mask_token is None:
+        raise ModelError(
+            "The tokenizer has no mask token, and the model is a masked language model: save the tokenizer that it was "
+            "trained with."
+        )
+    blanks = [(str(tokenizer.mask_token), ".") if asks else ("", "") for asks in asking]
+    texts = [
+        f"{text}{separator}{blank}{end}" if blank else text
+        for text, separator, (blank, end) in zip(given.texts, given.separators, blanks, strict=True)
+    ]
+    return replace(given, texts=texts, closed=True, blanks=blanks)
+
+
+def _layout(tokenizer: PreTrainedTokenizerBase, given: _Texts, indices: list[list[int]], encoding: Encoding) -> Layout:
+    """Where the prompts of an encoder are read."""
+    opening, closing = _added(encoding)
+    ends = [len(tokens) - closing for tokens in indices]
+    # The last of them: a term could be spelled like a blank.
+    places = [
+        _last_index(tokens, tokenizer.mask_token_id) if blank else end - 1
+        for tokens, end, (blank, _) in zip(indices, ends, given.blanks, strict=True)
+    ]
+    own_ends = [place if blank else end for place, end, (blank, _) in zip(places, ends, given.blanks, strict=True)]
+    return Layout(torch.tensor(places), torch.full((len(indices),), opening), torch.tensor(own_ends))
+
+
+def _last_index(tokens: list[int], token: Any) -> int:
+    return len(tokens) - 1 - tokens[::-1].index(token)
+
+
+def _added(encoding: Encoding) -> tuple[int, int]:
+    """How many tokens the tokenizer begins and ends every text with: what is added is the same for all."""
+    added = encoding.special_tokens_mask
+    opening = next((place for place, each in enumerate(added) if not each), 0)
+    return opening, next((place for place, each in enumerate(reversed(added)) if not each), 0)
 
 
 def _as_chat(tokenizer: PreTrainedTokenizerBase, own: list[str]) -> _Texts:
@@ -168,18 +240,27 @@ def _as_chat(tokenizer: PreTrainedTokenizerBase, own: list[str]) -> _Texts:
 
 
 def _split(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool
+    tokenizer: PreTrainedTokenizerBase, given: _Texts, texts: list[str] | None = None
 ) -> tuple[list[list[int]], list[Encoding]]:
-    """Vocabulary indices of each text, without the tokens that the tokenizer ends every text with, and its encoding.
+    """Vocabulary indices of each text, and its encoding.
 
-    Those (BERT's [SEP], an end of text) would stand between prompt and answer.
+    If the answer is to follow, they are without the tokens that the tokenizer ends every text with: those (BERT's
+    [SEP], an end of text) would stand between prompt and answer.
+
+    Args:
+        tokenizer: splits.
+        given: how texts are given.
+        texts: which; by default the prompts.
     """
     split = tokenizer(
-        texts, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        given.texts if texts is None else texts,
+        add_special_tokens=given.special,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
     )
     indices, encodings = split["input_ids"], split.encodings
-    # What is added is the same for all texts, so one of them tells how much.
-    closing = next((place for place, added in enumerate(reversed(encodings[0].special_tokens_mask)) if not added), 0)
+    closing = 0 if given.closed else _added(encodings[0])[1]
     return [tokens[:-closing] for tokens in indices] if closing else indices, encodings
 
 
@@ -205,19 +286,37 @@ def _covering(
 
 
 def _answers(
-    tokenizer: PreTrainedTokenizerBase, given: _Texts, indices: list[list[int]], answers: list[str | None]
+    tokenizer: PreTrainedTokenizerBase,
+    given: _Texts,
+    indices: list[list[int]],
+    answers: list[str | None],
+    read: list[int] | None,
 ) -> tuple[list[int | None], list[int | None]]:
     """For each prompt the answer's number of tokens and its first token; None where it has none.
 
-    The answer is split together with its prompt: alone it could begin with another token.
+    The answer is split together with its prompt: alone it could begin with another token. What fills a blank is one
+    token: of a longer answer the first would stand for another word, so it is None there.
     """
     counts: list[int | None] = [None] * len(answers)
     firsts: list[int | None] = [None] * len(answers)
-    asked = [row for row, answer in enumerate(answers) if answer]
+    asked = [row for row, answer in enumerate(answers) if answer and (not given.closed or given.blanks[row][0])]
     if not asked:
         return counts, firsts
+    if read is not None:
+        blanks = ["".join(given.blanks[row]) for row in asked]
+        filled = [f"{answers[row]}{given.blanks[row][1]}" for row in asked]
+        texts = [
+            f"{given.texts[row].removesuffix(blank)}{fill}"
+            for row, blank, fill in zip(asked, blanks, filled, strict=True)
+        ]
+        for row, whole in zip(asked, _split(tokenizer, given, texts)[0], strict=True):
+            before, behind = indices[row][: read[row]], indices[row][read[row] + 1 :]
+            count = len(whole) - len(before) - len(behind)
+            if count > 0 and whole[: len(before)] == before and whole[len(before) + count :] == behind:
+                counts[row], firsts[row] = count, whole[len(before)] if count == 1 else None
+        return counts, firsts
     texts = [f"{given.texts[row]}{given.separators[row]}{answers[row]}" for row in asked]
-    for row, whole in zip(asked, _split(tokenizer, texts, given.special)[0], strict=True):
+    for row, whole in zip(asked, _split(tokenizer, given, texts)[0], strict=True):
         prompt = indices[row]
         if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
             counts[row], firsts[row] = len(whole) - len(prompt), whole[len(prompt)]

@@ -15,6 +15,7 @@ from torch import Tensor
 from extract.hooked import Edit, Forward, hooked
 from extract.loading import LoadedModel
 from extract.machine import Machine, trial_batch
+from extract.task import Layout
 
 EXACT = 1e-5
 """The most by which numbers in float32 may differ, relative to the largest of their kind."""
@@ -54,6 +55,7 @@ class Trial:
         term_first, term_last: first and last token of the term in each.
         answers: a token for each, whose log-probability is compared.
         workers: batches that the sweep runs side by side.
+        layout: where the prompts are read, if not as those of a decoder.
     """
 
     loaded: LoadedModel
@@ -63,6 +65,13 @@ class Trial:
     term_last: list[int]
     answers: list[int]
     workers: int = 1
+    layout: Layout | None = None
+
+    @cached_property
+    def read(self) -> list[int]:
+        """The token at which each prompt is read."""
+        last = [len(prompt) - 1 for prompt in self.prompts]
+        return last if self.layout is None else [int(place) for place in self.layout.read]
 
     @cached_property
     def corrupted(self) -> list[list[int]]:
@@ -81,17 +90,19 @@ class Trial:
     @cached_property
     def alone(self) -> Forward:
         """Each prompt by itself."""
-        return _joined([self.forward([prompt], keep=True) for prompt in self.prompts])
+        each = zip(self.prompts, self.read, strict=True)
+        return _joined([self.forward([prompt], keep=True, read=[read]) for prompt, read in each])
 
     @cached_property
     def padded(self) -> dict[str, Forward]:
         """All prompts together, padded on the right and on the left."""
-        return {side: self.forward(self.prompts, side=side, keep=True) for side in ("right", "left")}
+        return {side: self.forward(self.prompts, side=side, keep=True, read=self.read) for side in ("right", "left")}
 
     @cached_property
     def among_copies(self) -> Forward:
         """Each prompt in a batch of its own copies, where nothing is padded."""
-        return _joined([self.forward([prompt] * _COPIES, keep=True).first(1) for prompt in self.prompts])
+        copies = [([prompt] * _COPIES, [read] * _COPIES) for prompt, read in zip(self.prompts, self.read, strict=True)]
+        return _joined([self.forward(prompts, keep=True, read=read).first(1) for prompts, read in copies])
 
     def forward(
         self,
@@ -101,10 +112,11 @@ class Trial:
         layer: int = -1,
         edit: Edit | None = None,
         keep: bool = False,
+        read: Sequence[int] | None = None,
     ) -> Forward:
         """The model's own forward, with what one layer returns edited."""
         edits = {} if edit is None else {layer: edit}
-        return hooked(self.loaded.model, self.machine.stack, prompts, side=side, edits=edits, keep=keep)
+        return hooked(self.loaded.model, self.machine.stack, prompts, side=side, edits=edits, keep=keep, read=read)
 
     @property
     def is_exact(self) -> bool:

@@ -8,16 +8,19 @@ to tell whether a twin costs little. How twins are named is in `warehouse.twins`
 import json
 import math
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from extract.kinds import DECODER, ENCODER, MASKED, kind_of
 from extract.models import ModelEntry
 from warehouse.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+_AUTO_CLASSES = {DECODER: "AutoModelForCausalLM", MASKED: "AutoModelForMaskedLM", ENCODER: "AutoModel"}
 
 SMALL = 1_000_000_000
 """Weights below which a model is read against its twin unless it is asked not to: seconds to draw, minutes to run."""
@@ -26,7 +29,7 @@ SMALL = 1_000_000_000
 def random_model(
     config: "PretrainedConfig", seed: int, *, dtype: str = "auto", attention: str | None = None
 ) -> "PreTrainedModel":
-    """A causal LM of that config whose weights are drawn as its architecture and config say, from a seed.
+    """A model of that config whose weights are drawn as its architecture and config say, from a seed.
 
     They are drawn on the processor, so that they are the same whatever device runs the model. No file is read. A config
     that says how trained weights are quantized is followed in all but that.
@@ -38,22 +41,38 @@ def random_model(
         attention: what attention is computed with; by default what transformers chooses.
 
     Raises:
-        ValueError: there is no causal LM of that config.
+        ValueError: there is no such model of that config.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    own = type(config).from_dict({name: value for name, value in config.to_dict().items() if name != _QUANTIZED})
+    own = plain_config(config)
     named = config.dtype or config.get_text_config(decoder=True).dtype or torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        model: PreTrainedModel = auto_class(own).from_config(
             own,
             dtype=named if dtype == "auto" else getattr(torch, dtype),
             attn_implementation=attention,
             trust_remote_code=False,
         )
     return model
+
+
+def plain_config(config: "PretrainedConfig") -> "PretrainedConfig":
+    """The config without what it says of how trained weights are quantized."""
+    return type(config).from_dict({name: value for name, value in config.to_dict().items() if name != _QUANTIZED})
+
+
+def auto_class(config: "PretrainedConfig") -> Any:
+    """By what transformers makes a model of that config: a causal LM, or of an encoder a masked LM, or a headless one.
+
+    The config decides, by the architectures that it names (`kinds`).
+    """
+    import transformers
+
+    is_decoder = bool(getattr(config, "is_decoder", False))
+    kind = kind_of(config.architectures or [], config.model_type, is_decoder=is_decoder)
+    return getattr(transformers, _AUTO_CLASSES[kind])
 
 
 def compared(prompts: pa.Table, terms: pa.Table) -> pa.Table:

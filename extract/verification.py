@@ -22,6 +22,7 @@ from extract.inspection import (
     finite_weights,
     tokenizer_checks,
 )
+from extract.kinds import ENCODER, unmeasured
 from extract.loading import LoadedModel
 from extract.machine import Machine, make_machine
 from extract.parity import (
@@ -52,6 +53,9 @@ not matter, only that the fast and the slow way agree on it."""
 _TROUBLE = (ModelError, TypeError, ValueError, RuntimeError, AttributeError, IndexError)
 """What the code of an architecture raises where it can't do what it is asked, beside our own refusals."""
 
+_TABLES = {"head": "lesions", "lesions": "lesions", "patches": "patches"}
+"""The table that each piece is for: what a kind of model has none of is not tried."""
+
 _ANSWERED = 2
 _NEW_TOKENS = 4
 
@@ -62,7 +66,7 @@ def few_prompts() -> pa.Table:
         {
             "template": f"verification-{number}",
             "term": term,
-            "template_kind": "neutral",
+            "template_kind": "asking",
             "held_out": False,
             "text": text,
             "answer": answer,
@@ -119,7 +123,7 @@ def checks(loaded: LoadedModel, prompts: pa.Table) -> Iterator[Check]:
         except _TROUBLE as error:
             yield Check("floor_activations", FAILED, None, None, _first_line(error))
             return
-        yield from _floors(own)
+        yield from _floors(own, speaks=loaded.kind != ENCODER)
         yield from _parities(trial, own)
         yield _answers(trial, own, prompts, tokenizable=tokenized is not None)
 
@@ -146,17 +150,18 @@ def _trial(loaded: LoadedModel, machine: Machine, tokenized: Tokenized | None, w
         prompt[-1] if answer is None or answer >= machine.head.vocabulary else answer
         for prompt, answer in zip(indices, answers, strict=True)
     ]
-    return Trial(loaded, machine, indices, first, last, any_token, workers)
+    return Trial(loaded, machine, indices, first, last, any_token, workers, tokenized.layout)
 
 
-def _floors(own: Floor) -> Iterator[Check]:
-    """How exact the model is by itself."""
+def _floors(own: Floor, *, speaks: bool) -> Iterator[Check]:
+    """How exact the model is by itself; without a head it has no logits."""
     company = "when a prompt's company in its batch changes"
-    for name, value, words in (
+    floors = (
         ("floor_activations", own.activations, "Residual streams move by {:.2g} of a layer's largest value"),
         ("floor_logits", own.logits, "Logits move by {:.2g} of the largest"),
         ("floor_logit_differences", own.difference, "The difference of two answers' logits moves by {:.2g}"),
-    ):
+    )
+    for name, value, words in floors if speaks else floors[:1]:
         if math.isfinite(value):
             yield Check(name, NOTED, value, None, f"{words.format(value)} {company}.")
         else:
@@ -176,10 +181,18 @@ def _parities(trial: Trial, own: Floor) -> Iterator[Check]:
         "lesions": ("Identity lesions in one sweep", lambda: lesion_parity(trial)),
         "patches": ("Patches in one sweep", lambda: patch_parity(trial)),
     }
+    missing = unmeasured(trial.loaded.kind)
     for name, (words, measure) in tried.items():
+        reason = missing.get(_TABLES.get(name, ""))
+        if reason is not None:
+            yield Check(name, UNSUPPORTED, None, None, reason)
+            continue
         # What padding does in another type than float32 belongs to the model's floor.
         yield _tried(name, words, measure, judged=trial.is_exact or not name.startswith("padding"))
-    yield _tried("saliency", "Gradients layer by layer", lambda: saliency_parity(trial))
+    if "saliency" in missing:
+        yield Check("saliency", UNSUPPORTED, None, None, missing["saliency"])
+    else:
+        yield _tried("saliency", "Gradients layer by layer", lambda: saliency_parity(trial))
 
 
 def _tried(name: str, words: str, measure: Callable[[], Measured], *, judged: bool = True) -> Check:
@@ -211,6 +224,9 @@ def _tried(name: str, words: str, measure: Callable[[], Measured], *, judged: bo
 def _answers(trial: Trial, own: Floor, prompts: pa.Table, *, tokenizable: bool) -> Check:
     """Answers with a cache of keys and values, all lesions in one batch, against one whole forward a token."""
     name, other = "answers", 0
+    missing = unmeasured(trial.loaded.kind)
+    if "responses" in missing:
+        return Check(name, UNSUPPORTED, None, None, missing["responses"])
     if not tokenizable:
         return Check(name, UNSUPPORTED, None, None, "Answers need a tokenizer that fits the model.")
     try:

@@ -20,7 +20,7 @@ from extract.memory import ran_out
 from extract.offloading import fetched
 from extract.stack import Call, Recording, Stack, check_finite, replay
 
-_TIME = {"attention_mask": -2, "position_embeddings": 1, "position_ids": 1, "cache_position": 0}
+_TIME = {"attention_mask": -2, "position_bias": -2, "position_embeddings": 1, "position_ids": 1, "cache_position": 0}
 """The dimension that counts a layer's own tokens, in the arguments that transformers gives to layers."""
 
 

@@ -42,6 +42,12 @@ _SHAPE = Shape(width=64, inner=256, vocabulary=1400)
 _BASE = Course(epochs=40, sentences=700, rate=4e-3, layer_rates=(), mixture=Mixture(text_weight=0.4, text_share=0.4))
 _STRANGERS_BASE = replace(_BASE, sentences=900)
 
+LIBRARY, SMALL_LIBRARY = (8, 8), (4, 6)
+"""The size of the library that the zoo, and the small zoo, are taught: labels a concept, and terms a label."""
+
+_SMALL_SHAPE = replace(_SHAPE, layers=4, vocabulary=900)
+_SMALL_BASE = replace(_BASE, sentences=300, warm_steps=20)
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -65,6 +71,8 @@ class Bounds:
 
 
 _BOUNDS = Bounds()
+_SMALL_BOUNDS = replace(_BOUNDS, most_reverted=0.45, most_moved=0.25)
+"""Of four labels and 24 terms: chance is 1/4, and each of them moves a recall by 0.04."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +181,16 @@ def zoo() -> tuple[ZooModel, ...]:
 
 
 def small_zoo() -> tuple[ZooModel, ...]:
-    """Two models of four layers with random weights, which cost no training: all that follows can be tried on them."""
-    return _empty(UNTRAINED, 4, 0), _empty(UNTRAINED, 4, 1)
+    """A planted model of four layers and one with random weights: all that follows can be tried on them in a minute.
+
+    They are taught a library of `SMALL_LIBRARY`, which half a minute is enough for.
+    """
+    plant = ZooPlant("drugs", (2,))
+    graft = replace(_LAYER, steps=120)
+    return (
+        ZooModel(ONE_LAYER, 0, (plant,), _SMALL_SHAPE, _SMALL_BASE, graft, _SMALL_BOUNDS),
+        ZooModel(UNTRAINED, 0, shape=_SMALL_SHAPE, course=_SMALL_BASE, bounds=_SMALL_BOUNDS),
+    )
 
 
 def _planted(kind: str, layers: int, seed: int, places: dict[str, tuple[int, ...]]) -> ZooModel:

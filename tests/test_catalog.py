@@ -10,10 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from warehouse_fixture import WIDTHS, build_warehouse, rows
+from warehouse_fixture import WIDTHS, rows
 
-from warehouse.catalog import CATALOG_NAME, build_catalog, sql_type
+from warehouse.atomic import replacing
+from warehouse.catalog import CATALOG_NAME, build_catalog, catalog_path, sql_type
 from warehouse.errors import InputError, QueryError, StoreError
+from warehouse.objects import Objects
+from warehouse.places import ObjectPlace
 from warehouse.query import ask, connect, run_query
 from warehouse.sql_files import VIEWS, named_queries
 from warehouse.store import Store
@@ -21,16 +24,21 @@ from warehouse.tables import TABLES
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("it's a [ware] house") / "data"
-    build_warehouse(root)
-    build_catalog(root)
-    return root
+def root(warehouse: Path | ObjectPlace) -> Path | ObjectPlace:
+    return warehouse
 
 
-def query(root: Path, sql: str, **parameters: object) -> list[tuple[object, ...]]:
+def query(root: Path | ObjectPlace, sql: str, **parameters: object) -> list[tuple[object, ...]]:
     found = run_query(root, sql, parameters)  # type: ignore[arg-type]
     return [tuple(row.values()) for row in found.to_pylist()]
+
+
+def rows_by(root: Path | ObjectPlace, sql: str) -> dict[object, list[tuple[object, ...]]]:
+    """The rows of a statement by their first column."""
+    found: dict[object, list[tuple[object, ...]]] = {}
+    for first, *rest in query(root, sql):
+        found.setdefault(first, []).append(tuple(rest))
+    return found
 
 
 def write_concept(store: Store, concept: str) -> None:
@@ -47,30 +55,23 @@ def views_folder(tmp_path: Path, **files: str) -> Path:
     return folder
 
 
-def test_every_table_of_the_registry_is_a_view_with_its_columns_types_and_comments(root: Path) -> None:
+def test_every_table_of_the_registry_is_a_view_with_its_columns_types_and_comments(root: Path | ObjectPlace) -> None:
+    columns = rows_by(
+        root, "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() ORDER BY column_index"
+    )
+    comments = rows_by(root, "SELECT view_name, comment FROM duckdb_views()")
     for entry in TABLES.values():
-        found = query(
-            root,
-            "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = $name "
-            "ORDER BY column_index",
-            name=entry.name,
-        )
-        assert found == [(column.name, sql_type(column), column.description) for column in entry.all_columns]
-        assert query(root, "SELECT comment FROM duckdb_views() WHERE view_name = $name", name=entry.name) == [
-            (f"{entry.doc} Grain: {entry.grain}.",)
+        assert columns[entry.name] == [
+            (column.name, sql_type(column), column.description) for column in entry.all_columns
         ]
+        assert comments[entry.name] == [(f"{entry.doc} Grain: {entry.grain}.",)]
 
 
-def test_views_of_sql_views_are_there_with_comments_on_every_column(root: Path) -> None:
+def test_views_of_sql_views_are_there_with_comments_on_every_column(root: Path | ObjectPlace) -> None:
+    found = rows_by(root, "SELECT table_name, column_name, comment FROM duckdb_columns() ORDER BY column_index")
     for file in named_queries(VIEWS).values():
-        if "CREATE MACRO" in file.sql:
-            continue
-        found = query(
-            root,
-            "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = $name ORDER BY column_index",
-            name=file.name,
-        )
-        assert found == list(file.columns)
+        if "CREATE MACRO" not in file.sql:
+            assert found[file.name] == list(file.columns)
 
 
 def test_a_table_without_files_is_an_empty_view_of_the_right_types(tmp_path: Path) -> None:
@@ -79,32 +80,32 @@ def test_a_table_without_files_is_an_empty_view_of_the_right_types(tmp_path: Pat
         assert query(tmp_path, f"SELECT count(*) FROM {entry.name}") == [(0,)]
 
 
-def test_a_slug_that_looks_like_a_number_stays_text(root: Path) -> None:
+def test_a_slug_that_looks_like_a_number_stays_text(root: Path | ObjectPlace) -> None:
     found = query(root, "SELECT DISTINCT typeof(model), model FROM activations ORDER BY model")
     assert found == [("VARCHAR", "0042"), ("VARCHAR", "planted")]
 
 
-def test_vectors_of_models_of_several_widths_are_read_together(root: Path) -> None:
+def test_vectors_of_models_of_several_widths_are_read_together(root: Path | ObjectPlace) -> None:
     found = query(root, "SELECT DISTINCT model, len(vector) FROM activations ORDER BY model")
     assert dict(found) == WIDTHS
 
 
-def test_a_partition_that_lands_later_is_seen_without_building_anew(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_a_partition_that_lands_later_is_seen_without_building_anew(anywhere: Path | ObjectPlace) -> None:
+    store = Store(anywhere)
     write_concept(store, "drugs")
-    build_catalog(tmp_path)
-    with connect(tmp_path) as connection:
+    build_catalog(anywhere)
+    with connect(anywhere) as connection:
         counted = "SELECT list(concept ORDER BY concept) AS concepts FROM concepts"
         assert ask(connection, counted).to_pylist() == [{"concepts": ["drugs"]}]
         write_concept(store, "animals")
         assert ask(connection, counted).to_pylist() == [{"concepts": ["animals", "drugs"]}]
 
 
-def test_a_partition_that_was_written_again_is_read_anew(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_a_partition_that_was_written_again_is_read_anew(anywhere: Path | ObjectPlace) -> None:
+    store = Store(anywhere)
     write_concept(store, "drugs")
-    build_catalog(tmp_path)
-    with connect(tmp_path) as connection:
+    build_catalog(anywhere)
+    with connect(anywhere) as connection:
         assert ask(connection, "SELECT title FROM concepts").to_pylist() == [{"title": "drugs"}]
         row = {"title": "Drugs again", "role": "medical", "description": "Other.", "fingerprint": "y"}
         store.write("concepts", rows("concepts", [row]), fingerprint="y", concept="drugs")
@@ -129,10 +130,14 @@ def test_a_reader_keeps_the_old_catalog_and_the_next_reader_gets_the_new_one(tmp
         assert ask(old, "SELECT count(*) AS n FROM concepts").to_pylist() == [{"n": 0}]
 
 
-def test_another_process_reads_the_catalog_while_it_is_built_anew(root: Path) -> None:
+def test_another_process_reads_the_catalog_while_it_is_built_anew(root: Path | ObjectPlace) -> None:
     reader = f"""
 import duckdb, sys
-connection = duckdb.connect({str(root / CATALOG_NAME)!r}, read_only=True)
+from warehouse.objects import Objects
+from warehouse.places import ObjectPlace, place
+connection = duckdb.connect({str(catalog_path(root))!r}, read_only=True)
+if isinstance(root := place({str(root)!r}), ObjectPlace):
+    connection.register_filesystem(Objects(root))
 print(connection.sql("SELECT count(*) FROM models").fetchall()[0][0], flush=True)
 sys.stdin.readline()
 print(connection.sql("SELECT count(*) FROM models").fetchall()[0][0], flush=True)
@@ -197,15 +202,14 @@ def test_a_view_without_the_columns_of_its_comment_is_refused(tmp_path: Path) ->
         build_catalog(tmp_path, folder)
 
 
-def test_a_column_that_older_files_lack_is_null_there(tmp_path: Path) -> None:
-    path = tmp_path / "concepts" / "concept=old" / "part-0.parquet"
-    path.parent.mkdir(parents=True)
-    pq.write_table(pa.table({"title": ["Old"], "dropped": [1]}), path)
-    build_catalog(tmp_path)
-    assert query(tmp_path, "SELECT concept, title, role FROM concepts") == [("old", "Old", None)]
-    write_concept(Store(tmp_path), "new")
-    build_catalog(tmp_path)
-    assert query(tmp_path, "SELECT concept, role FROM concepts ORDER BY ALL") == [("new", "control"), ("old", None)]
+def test_a_column_that_older_files_lack_is_null_there(anywhere: Path | ObjectPlace) -> None:
+    with replacing(anywhere / "concepts" / "concept=old" / "part-0.parquet") as temporary:
+        pq.write_table(pa.table({"title": ["Old"], "dropped": [1]}), temporary)
+    build_catalog(anywhere)
+    assert query(anywhere, "SELECT concept, title, role FROM concepts") == [("old", "Old", None)]
+    write_concept(Store(anywhere), "new")
+    build_catalog(anywhere)
+    assert query(anywhere, "SELECT concept, role FROM concepts ORDER BY ALL") == [("new", "control"), ("old", None)]
 
 
 def test_a_moved_warehouse_is_noticed_and_built_anew(tmp_path: Path) -> None:
@@ -245,12 +249,11 @@ def test_a_relative_root_is_the_same_warehouse(tmp_path: Path, monkeypatch: pyte
     assert query(tmp_path / "data", "SELECT concept FROM concepts") == [("drugs",)]
 
 
-def test_a_torn_file_is_reported_with_its_table(tmp_path: Path) -> None:
-    path = tmp_path / "concepts" / "concept=torn" / "part-0.parquet"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"PAR1 but no more")
+def test_a_torn_file_is_reported_with_its_table(anywhere: Path | ObjectPlace) -> None:
+    with replacing(anywhere / "concepts" / "concept=torn" / "part-0.parquet") as temporary:
+        temporary.write_bytes(b"PAR1 but no more")
     with pytest.raises(StoreError, match=r"Table concepts can't be read .*torn"):
-        build_catalog(tmp_path)
+        build_catalog(anywhere)
 
 
 def test_a_root_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
@@ -259,8 +262,10 @@ def test_a_root_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
         build_catalog(tmp_path / "file")
 
 
-def test_python_and_polars_open_the_catalog_as_the_docs_say(root: Path) -> None:
-    with duckdb.connect(str(root / CATALOG_NAME), read_only=True) as connection:
+def test_python_and_polars_open_the_catalog_as_the_docs_say(root: Path | ObjectPlace) -> None:
+    with duckdb.connect(str(catalog_path(root)), read_only=True) as connection:
+        if isinstance(root, ObjectPlace):
+            connection.register_filesystem(Objects(root))
         found = connection.sql("SELECT concept, role FROM concepts ORDER BY concept").fetchall()
     assert found == [("age", "medical"), ("countries", "control"), ("drugs", "medical")]
     frame = pl.from_arrow(run_query(root, "SELECT concept FROM concepts ORDER BY concept"))
@@ -268,7 +273,7 @@ def test_python_and_polars_open_the_catalog_as_the_docs_say(root: Path) -> None:
     assert frame["concept"].to_list() == ["age", "countries", "drugs"]
 
 
-def test_a_layer_of_a_model_is_read_without_the_rest(root: Path) -> None:
+def test_a_layer_of_a_model_is_read_without_the_rest(root: Path | ObjectPlace) -> None:
     """Filters must reach the Parquet reader through the view; a cast to another type there would stop them."""
     sql = (
         "EXPLAIN ANALYZE SELECT sum(len(vector)) FROM activations "

@@ -16,7 +16,7 @@ from tiny_models import LAYERS, save_tiny
 
 import extract.extraction
 from dagster_project.definitions import build_defs
-from dagster_project.defs import analyses, charts, extraction, library, maps, references, sensors
+from dagster_project.defs import analyses, charts, extraction, library, maps, references
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
@@ -115,8 +115,9 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
     groups = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
     assert groups == {
         **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
-        **dict.fromkeys(["models", "plants", "tokens", "pair_tokens", "activations", "contributions"], "extraction"),
-        **dict.fromkeys(["first_tokens", "lesions", "patches", "saliency", "responses", "judgements"], "extraction"),
+        **dict.fromkeys(["models", "plants", "unmeasured", "tokens", "pair_tokens", "activations"], "extraction"),
+        **dict.fromkeys(["contributions", "first_tokens", "lesions", "patches", "saliency"], "extraction"),
+        **dict.fromkeys(["responses", "judgements"], "extraction"),
         **dict.fromkeys(["published", "validation", "edits"], "library"),
         **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
@@ -158,18 +159,6 @@ def test_loading_the_definitions_brings_neither_torch_nor_umap() -> None:
     code = f"import sys, dagster_project.definitions; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_sensor_asks_for_the_partition_of_each_registered_model(places: Warehouse) -> None:
-    with dg.DagsterInstance.ephemeral() as empty:
-        context = dg.build_sensor_context(instance=empty, resources={"warehouse": places})
-        asked = sensors.new_models(context)
-        assert [request.partition_keys for request in asked.dynamic_partitions_requests] == [["tiny"]]
-        assert not asked.run_requests
-        register_models(empty, ["tiny"])
-        assert isinstance(
-            sensors.new_models(dg.build_sensor_context(instance=empty, resources={"warehouse": places})), dg.SkipReason
-        )
 
 
 # What is done, and what is not done again
@@ -222,7 +211,7 @@ def test_other_weights_mean_other_activations_but_the_same_library(
     assert run().forwards == sum(FORWARDS.values())
     kept = {path for path, time in files(places).items() if before[path] == time}
     untouched = {Path(path).relative_to(places.root).parts[0] for path in kept}
-    assert untouched == {*library.TABLES, *references.TABLES, "plants"}
+    assert untouched == {*library.TABLES, *references.TABLES, "plants", "unmeasured"}
 
 
 def test_a_model_that_only_moved_keeps_the_time_at_which_it_landed(

@@ -115,7 +115,10 @@ def test_the_registry_says_how_a_model_is_run(tmp_path: Path) -> None:
         ("dtype = 32", "dtype = 32; it takes text in quotes"),
         ('dtype = "float16"', "dtype = 'float16'; it takes one of float32, bfloat16"),
         ('attention = "someone/kernel"', "attention = 'someone/kernel'; it takes one of eager, sdpa"),
-        ("chat-template = true", "'chat-template', which is no setting. There are path, description, chat_template"),
+        (
+            "chat-template = true",
+            "'chat-template', which is no setting. There are path, hub_id, revision, description, chat_template",
+        ),
         ('path = ["a"]', "it takes text in quotes"),
     ],
 )
@@ -149,12 +152,12 @@ def _half_copied(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without("config.json"), "has no config.json"),
-        (_without("*.safetensors"), "has no weights"),
-        (_pickled, "as a pickle"),
-        (_half_copied, "lacks 1 of 2 weight files, model-00002"),
-        (_without("tokenizer*"), "has no tokenizer"),
-        (shutil.rmtree, "there is no folder"),
+        (_without("config.json"), "config.json is missing"),
+        (_without("*.safetensors"), "there are no weights"),
+        (_pickled, "its weights are pickles"),
+        (_half_copied, "1 of 2 weight files are missing, model-00002"),
+        (_without("tokenizer*"), "there is no tokenizer"),
+        (shutil.rmtree, "no folder"),
     ],
 )
 def test_a_folder_that_is_no_whole_model_is_told_what_it_lacks(
@@ -168,18 +171,22 @@ def test_a_folder_that_is_no_whole_model_is_told_what_it_lacks(
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "message"),
     [
-        lambda folder: (folder / "config.json").write_text("{"),
-        lambda folder: (folder / "config.json").write_text('{"model_type": "no-such-architecture"}'),
-        lambda folder: (folder / "model.safetensors").write_bytes(b"torn"),
-        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json does not parse"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"torn"), "model.safetensors is not whole"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "no-such"}'), "can't be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "can't be loaded"),
     ],
 )
-def test_files_that_are_torn_give_one_error_with_the_folder(folder: Path, spoil: Callable[[Path], object]) -> None:
+def test_files_that_are_torn_give_one_error_with_the_folder(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
     spoil(folder)
-    with pytest.raises(ModelError, match="can't be loaded"):
+    with pytest.raises(ModelError) as raised:
         load_model(ModelEntry("tiny", folder))
+    assert message in str(raised.value)
+    assert str(folder) in str(raised.value)
 
 
 def test_any_changed_byte_changes_the_fingerprint_and_a_copy_does_not(folder: Path, saved: Path) -> None:

@@ -107,12 +107,14 @@ def test_the_interval_of_a_skewed_mean_is_that_of_bca():
     assert found.high - values.mean() > 1.1 * (values.mean() - found.low)
 
 
-def test_the_interval_of_a_symmetric_mean_is_that_of_student_where_the_number_of_terms_is_known():
+def test_the_interval_of_a_symmetric_mean_is_student_s_with_fewer_degrees_where_the_number_of_terms_is_known():
     values = np.concatenate([generator(8).normal(size=5), [0.0]])
     values = np.concatenate([values, -values])
     resampled = values @ bootstrap_counts(12, 40000, generator(9)) / 12
     found = estimate(Sampled(0.0, resampled, terms=12))
-    expected = stats.t.ppf(0.975, 11) * values.std(ddof=1) / np.sqrt(12)
+    # The variance of a sample variance, of 12 terms with an excess kurtosis of 3: 2 / 11 + 3 / 12 of its square.
+    freedom = 2 / (2 / 11 + 3 / 12)
+    expected = stats.t.ppf(0.975, freedom) * values.std(ddof=1) / np.sqrt(12)
     assert found.high == pytest.approx(expected, rel=0.04)
     assert found.low == pytest.approx(-expected, rel=0.04)
 
@@ -131,8 +133,9 @@ def test_calibrated_resamples_of_a_mean_within_strata_have_its_textbook_variance
     )
     found = calibrated(float(shares @ means), resampled, left_out, strata)
     variances = np.array([shares[name] ** 2 * stats.sem(values[strata == name]) ** 2 for name in range(3)])
-    freedom = variances.sum() ** 2 / (variances**2 / (np.bincount(strata) - 1)).sum()
-    wider = stats.t.ppf(0.975, freedom) / (stats.t.ppf(0.975, 47) * np.sqrt(48 / 47))
+    sizes = np.bincount(strata)
+    freedom = variances.sum() ** 2 / (variances**2 * (1 / (sizes - 1) + 1 / (2 * sizes))).sum()
+    wider = stats.t.ppf(0.975, freedom) / (stats.t.ppf(0.975, 2 / (2 / 47 + 3 / 48)) * np.sqrt(48 / 47))
     assert found.mean() == pytest.approx(float(shares @ means))
     assert found.std() == pytest.approx(np.sqrt(variances.sum()) * wider, rel=0.01)
     assert resampled.std() < np.sqrt(variances.sum())
@@ -145,12 +148,13 @@ def test_resamples_that_spread_more_than_the_jackknife_are_narrowed_but_not_to_n
         calibrated(1.0, np.sqrt(jackknife * factor) * np.array([-1.0, 1.0]), left_out, strata).var()
         for factor in (1.0, 1.5)
     )
-    assert wide / narrow == pytest.approx(1 - 0.55 * 0.25)
+    kept = [1 - 0.6 * (factor * 40 / 39 - 1) ** 3 for factor in (1.0, 1.5)]
+    assert wide / narrow == pytest.approx(kept[1] / kept[0])
     wildest = calibrated(1.0, 100 * np.array([-1.0, 1.0]), left_out, strata)
-    assert wildest.var() / narrow == pytest.approx(0.4)
+    assert wildest.var() / narrow == pytest.approx(0.45 / kept[0])
 
 
-def test_the_interval_of_a_calibrated_mean_within_strata_is_that_of_welch():
+def test_the_interval_of_a_calibrated_mean_within_strata_is_that_of_welch_with_fewer_degrees():
     strata = np.repeat([0, 1], [6, 30])
     values = generator(12).normal(size=36) * np.where(strata == 0, 3.0, 1.0)
     resampled = values @ bootstrap_counts(36, 40000, generator(13), strata) / 36
@@ -164,7 +168,9 @@ def test_the_interval_of_a_calibrated_mean_within_strata_is_that_of_welch():
     )
     found = estimate(Sampled(mean, calibrated(mean, resampled, left_out, strata), terms=36))
     variances = np.array([share**2 * stats.sem(each) ** 2 for share, each in zip(shares, groups, strict=True)])
-    half = stats.t.ppf(0.975, variances.sum() ** 2 / (variances**2 / [5, 29]).sum()) * np.sqrt(variances.sum())
+    # 2 / 5 + 1 / 6 and 2 / 29 + 1 / 30 of their squares are the variances of the variances.
+    freedom = 2 * variances.sum() ** 2 / (variances**2 * [2 / 5 + 1 / 6, 2 / 29 + 1 / 30]).sum()
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum())
     assert found.low is not None
     assert found.high is not None
     assert found.low < mean < found.high
@@ -194,7 +200,7 @@ def test_resamples_of_pairs_get_the_variance_of_pairs_that_hang_together_where_t
     assert np.nanmean(found, axis=1).tolist() == pytest.approx([0.2, -1.0])
     assert np.isnan(found[:, 3]).all()
     for layer in (0, 1):
-        expected = _hanging_together(influence[layer], first, second) * terms / (terms - 4)
+        expected = _hanging_together(influence[layer], first, second) * terms / (terms - 2)
         assert np.nanvar(found[layer]) == pytest.approx(expected)
 
 
@@ -203,7 +209,7 @@ def test_resamples_of_pairs_keep_at_least_what_belongs_to_the_pairs_alone():
     influence = np.tile([1.0, -1.0, 1.0, -1.0], 3)[None]
     # Each two terms' three pairs move together: 3² for each of the four.
     found = calibrated_pairs(np.zeros(1), generator(15).normal(size=(1, 100)), influence, first, second)
-    assert found.var() == pytest.approx(4 * 9 * 8 / 4)
+    assert found.var() == pytest.approx(4 * 9 * 8 / 6)
     chained = calibrated_pairs(
         np.zeros(1), np.array([[-1.0, 1.0]]), np.array([[1.0, -1.0]]), np.array([0, 1]), np.array([1, 2])
     )

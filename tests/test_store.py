@@ -1,4 +1,4 @@
-"""The store commits whole files that keep their table's contract, or nothing."""
+"""The store commits whole files that keep their contract, or nothing: on a disk and in an object store alike."""
 
 import errno
 import os
@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from warehouse.atomic import replacing
 from warehouse.errors import InputError, StoreError, TableError
+from warehouse.places import ObjectPlace, find, opened, staging
 from warehouse.store import FILE_NAME, Store
 from warehouse.tables import table
 
@@ -39,13 +41,17 @@ def write_layers(store: Store, layers: tuple[int, ...] = (-1, 0, 1), fingerprint
             writer.add(activations(layer))
 
 
-def files(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+def files(root: Path | ObjectPlace) -> list[str]:
+    """All that lies in a warehouse, and in the folder for uploads if it has one."""
+    if isinstance(root, Path):
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    there = [name for depth in range(1, 6) for name in find(root, "/".join("*" * depth))]
+    return sorted([*there, *(path.name for path in staging().glob("*"))])
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(anywhere: Path | ObjectPlace) -> Store:
+    return Store(anywhere)
 
 
 def test_what_was_written_is_read_back_a_layer_at_a_time(store: Store) -> None:
@@ -58,7 +64,8 @@ def test_what_was_written_is_read_back_a_layer_at_a_time(store: Store) -> None:
 
 def test_each_layer_is_a_row_group_and_vectors_are_split_by_byte(store: Store) -> None:
     write_layers(store)
-    metadata = pq.read_metadata(store.path("activations", **KEYS))
+    with opened(store.path("activations", **KEYS)) as file:
+        metadata = pq.read_metadata(file)
     assert metadata.num_row_groups == 3
     vector = metadata.row_group(0).column(4)
     assert vector.path_in_schema.startswith("vector")
@@ -103,16 +110,16 @@ def test_the_footer_tells_what_the_file_was_made_from(store: Store) -> None:
 def test_a_torn_file_is_not_current_and_reading_it_says_so(store: Store) -> None:
     write_layers(store, fingerprint="abc")
     path = store.path("activations", **KEYS)
-    path.write_bytes(path.read_bytes()[:-20])
+    with replacing(path) as temporary:
+        temporary.write_bytes(path.read_bytes()[:-20])
     assert not store.is_current("activations", "abc", **KEYS)
     with pytest.raises(StoreError, match="Delete it and run again"):
         store.read("activations", **KEYS)
 
 
 def test_a_foreign_parquet_file_is_not_current(store: Store) -> None:
-    path = store.path("activations", **KEYS)
-    path.parent.mkdir(parents=True)
-    pq.write_table(activations(0), path)
+    with replacing(store.path("activations", **KEYS)) as temporary:
+        pq.write_table(activations(0), temporary)
     assert store.footer("activations", **KEYS) is None
 
 
@@ -173,7 +180,7 @@ def test_layers_out_of_order_are_refused(store: Store) -> None:
 
 def test_an_error_of_the_caller_passes_through_and_nothing_stays(store: Store) -> None:
     with pytest.raises(FileNotFoundError), store.writer("activations", fingerprint="a", width=4, **KEYS) as writer:
-        writer.add(activations(int((store.root / "no-such-weights").read_text())))
+        writer.add(activations(int((store.root / "no-such-weights").read_text("utf-8"))))
     assert files(store.root) == []
 
 
@@ -223,6 +230,13 @@ def test_partitions_are_listed_by_their_keys(store: Store) -> None:
     assert store.partitions("lesions") == []
 
 
+def test_partitions_are_in_the_order_of_their_keys(store: Store) -> None:
+    empty = table("plants").schema().empty_table()
+    for model in ("tiny", "tiny-2", "a", "tiny.untrained"):
+        store.write("plants", empty, fingerprint="a", model=model)
+    assert [keys["model"] for keys in store.partitions("plants")] == ["a", "tiny", "tiny-2", "tiny.untrained"]
+
+
 def test_a_table_of_no_rows_is_a_table(store: Store) -> None:
     empty = table("plants").schema().empty_table()
     store.write("plants", empty, fingerprint="a", model="tiny")
@@ -242,22 +256,24 @@ def test_a_writer_that_is_killed_leaves_nothing_that_a_reader_takes_for_a_file(s
     program = textwrap.dedent(f"""
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from pathlib import Path
         from test_store import KEYS, Store, activations
-        with Store(Path({str(store.root)!r})).writer("activations", fingerprint="new", width=4, **KEYS) as writer:
+        from warehouse.places import place
+        with Store(place({str(store.root)!r})).writer("activations", fingerprint="new", width=4, **KEYS) as writer:
             writer.add(activations(0))
             os.kill(os.getpid(), signal.SIGKILL)
     """)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert store.is_current("activations", "good", **KEYS)
     assert [path for path in files(store.root) if path.endswith(".parquet")] == files(store.root)[-1:]
+    assert store.partitions("activations") == [KEYS]
     assert len(files(store.root)) == 2
     store.remove_leftovers()
     assert len(files(store.root)) == 1
 
 
 def test_the_temporary_file_of_a_living_writer_stays(store: Store) -> None:
-    folder = store.path("activations", **KEYS).parent
+    path = store.path("activations", **KEYS)
+    folder = path.parent if isinstance(path, Path) else staging()
     folder.mkdir(parents=True)
     alive = folder / f".{FILE_NAME}.{socket.gethostname()}.{os.getpid()}.0123abcd.tmp"
     alive.touch()

@@ -1,4 +1,4 @@
-"""A small part of `vesalius validate`, on untrained models: the whole way from weights to the page."""
+"""A small part of `vesalius validate`, on a planted model and an untrained one: from training to the page."""
 
 import json
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    return Places(tmp_path_factory.mktemp("validation"))
+    return Places(tmp_path_factory.mktemp("validation"), is_small=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,24 @@ def test_a_small_zoo_is_trained_measured_and_judged(page, told):
 
 def test_a_model_that_was_never_trained_is_localised_nowhere(judged):
     untrained = judged.filter(kind="untrained", technique="consensus")
-    assert len(untrained) == 3 * len(small_zoo())
+    assert len(untrained) == 3
     assert untrained["localised"].sum() == 0
     assert set(untrained["planted"]) == {""}
+
+
+def test_planted_knowledge_is_found_in_its_layer_and_the_paper_s_scores_miss_it(judged):
+    drugs = judged.filter(kind="one layer", concept="drugs", position="last")
+    best = dict(drugs.filter(layers=4).select("metric", "best_layer").iter_rows())
+    assert set(drugs["planted"]) == {"2"}
+    assert best["confidence"] == best["resample_log_probability_drop_over_controls"] == 2
+    assert best["identity_log_probability_drop"] == best["mean_abs_gradient"] == 0
+    assert drugs.filter(technique="consensus").select("hit", "localised", "false_marks").row(0) == (1.0, True, 0.0)
+
+
+def test_what_a_planted_model_was_never_told_is_localised_nowhere(judged):
+    unknown = judged.filter(kind="unknown", technique="consensus")
+    assert sorted(unknown["concept"]) == ["diseases", "symptoms"]
+    assert unknown["localised"].sum() == 0
 
 
 def test_a_second_run_trains_and_measures_nothing(places, page):

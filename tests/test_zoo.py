@@ -21,7 +21,7 @@ from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, plants_table
 from extract.small_library import write_small_library
 from extract.training import Course, Shape, new_model, one_thread
-from extract.zoo import EMPTY_KINDS, MLP, PLANT_KINDS, SPREAD, UNTRAINED, Bounds, ZooModel, ZooPlant, small_zoo, zoo
+from extract.zoo import EMPTY_KINDS, MLP, PLANT_KINDS, SPREAD, UNTRAINED, Bounds, ZooModel, ZooPlant, zoo
 from extract.zoo_bases import Subject, base_folder, kept_card, read_subject, stranger_relation
 from extract.zoo_jobs import in_turns, main
 from extract.zoo_training import recall_placed, train_zoo_model
@@ -95,7 +95,7 @@ def test_the_zoo_has_models_of_every_kind_concept_and_depth_each_with_its_own_na
 
 
 def test_models_share_a_base_only_if_its_training_is_the_same() -> None:
-    models = (*zoo(), *small_zoo())
+    models = zoo()
     bases = {(model.base, zoo_bases.base_recipe(model)) for model in models}
     assert len(bases) == len({name for name, _ in bases}) < 12
     assert all(zoo_bases.base_recipe(model).base == model.base for model in models)

@@ -17,6 +17,7 @@ import warehouse_effects as effects
 import warehouse_maps as maps
 from numpy.typing import NDArray
 
+from warehouse.places import ObjectPlace
 from warehouse.query import run_query
 from warehouse.sql_files import Value, named_queries
 from warehouse.store import Store
@@ -98,8 +99,8 @@ def silhouettes(model: str, concept: str, labelling: str) -> list[float]:
     return values if model == "planted" else [value / 2 for value in values[:3]]
 
 
-def build_warehouse(root: Path) -> Store:
-    """Fill an empty folder with the warehouse; tables that nothing here speaks of stay without files."""
+def build_warehouse(root: Path | ObjectPlace) -> Store:
+    """Fill an empty place with the warehouse; tables that nothing here speaks of stay without files."""
     store = Store(root)
     for concept in ROLES:
         _write_library(store, concept)

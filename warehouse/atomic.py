@@ -1,12 +1,15 @@
 """Files that appear whole or not at all: written under another name beside their place, then swapped in.
 
-What a killed process left behind is recognised by its name and removed by the next writer. What is in a file, and
-where it belongs, is the affair of who writes it (`store`, `catalog`).
+What belongs into an object store is written on this machine and uploaded when it is whole: nothing is renamed there, an
+object appears or is replaced when its upload is complete, and of two writers the last one wins. What a killed process
+left behind is recognised by its name and removed by the next writer. What is in a file, and where it belongs, is the
+affair of who writes it (`store`, `catalog`).
 """
 
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,28 +17,34 @@ from pathlib import Path
 from uuid import uuid4
 
 from warehouse.errors import StoreError
+from warehouse.places import ObjectPlace, Place
 
 _ABANDONED_AFTER = 86_400
 """Seconds after which another machine's temporary file counts as left behind: its process can't be asked for."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Place) -> Iterator[Path]:
     """A name to write to, whose file takes the place of `path` when the block ends well, and is deleted otherwise.
 
     The name begins with a dot, ends in `.tmp` and is used once. A reader that has the old file open keeps it.
 
     Raises:
-        StoreError: the disk refused.
+        StoreError: the disk or the object store refused.
     """
+    beside = path.staged if isinstance(path, ObjectPlace) else path
+    assert isinstance(beside, Path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(beside)
+    temporary = beside.with_name(f".{beside.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        with disk_errors(path):
-            _put_in_place(temporary, path)
+        if isinstance(path, ObjectPlace):
+            path.upload(temporary)
+        else:
+            with disk_errors(path):
+                _put_in_place(temporary, beside)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,12 +68,17 @@ def remove_leftovers(path: Path) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Place) -> Iterator[None]:
     """Turn the system's refusals into a `StoreError` that names the file and what to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if isinstance(path, ObjectPlace):
+            raise StoreError(
+                f"Can't write {path}: what is uploaded is first gathered in {tempfile.gettempdir()}, and there it says "
+                f"{reason}. Free space or set TMPDIR to another folder; the last good file is untouched."
+            ) from error
         raise StoreError(
             f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; the last good file "
             "is untouched."

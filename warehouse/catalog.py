@@ -2,7 +2,9 @@
 
 It holds no data and can be deleted at any time. A view reads its files when it is asked: new partitions and new rows of
 a table show at once. Build anew after a table's first file, after a change of the registry or of `sql/views`, and after
-the warehouse was moved. Asking is in `query`; what the tables hold is in `tables`.
+the warehouse was moved. Of a warehouse in an object store the catalog lies on this machine, in a folder of the user's;
+`query` builds it where it is missing or lacks a table that has files. Asking is in `query`; what the tables hold is in
+`tables`.
 """
 
 import glob
@@ -15,6 +17,8 @@ import pyarrow as pa
 
 from warehouse.atomic import replacing
 from warehouse.errors import InputError, QueryError, StoreError
+from warehouse.objects import Objects, one_look, store_error
+from warehouse.places import ObjectPlace, find, folders, local_folder
 from warehouse.schema import PARTITION_COLUMNS, Column, Table
 from warehouse.sql_files import VIEWS, NamedQuery, named_queries
 from warehouse.store import FILE_NAME
@@ -34,8 +38,13 @@ _TYPES = {
 }
 
 
-def build_catalog(root: Path, views: Path = VIEWS) -> Path:
-    """Write `<root>/catalog.duckdb` anew, aside, and swap it in; who has the old one open keeps reading it.
+def catalog_path(root: Path | ObjectPlace) -> Path:
+    """Where the catalog of a warehouse lies, or would: in its folder, or on this machine for one in an object store."""
+    return local_folder(root) / CATALOG_NAME
+
+
+def build_catalog(root: Path | ObjectPlace, views: Path = VIEWS) -> Path:
+    """Write the catalog anew, aside, and swap it in; who has the old one open keeps reading it.
 
     Args:
         root: the warehouse.
@@ -47,22 +56,36 @@ def build_catalog(root: Path, views: Path = VIEWS) -> Path:
     Raises:
         InputError: a folder on the way to the warehouse looks like a partition.
         QueryError: a file in `views` is wrong; the message names it.
-        StoreError: the disk refused, or a table's files can't be read.
+        StoreError: the disk or the object store refused, or a table's files can't be read.
     """
-    root = root.resolve()
+    if isinstance(root, Path):
+        root = root.resolve()
     _check_root(root)
-    files = named_queries(views)
-    path = root / CATALOG_NAME
-    with replacing(path) as temporary, _new_database(temporary) as connection:
+    files, there = named_queries(views), tables_there(root)
+    path = catalog_path(root)
+    with replacing(path) as temporary, _new_database(temporary) as connection, one_look():
+        if isinstance(root, ObjectPlace):
+            connection.register_filesystem(Objects(root))
         with _transaction(connection):
             for entry in TABLES.values():
-                _create_table_view(connection, root, entry)
-            _create_root_macros(connection, root)
+                _create_table_view(connection, root, entry, has_files=entry.name in there)
+            _create_root_macros(connection, root, there)
         _create_from_files(connection, files.values())
         with _transaction(connection):
             for file in files.values():
                 _comment_on_file(connection, file)
     return path
+
+
+def tables_there(root: Path | ObjectPlace) -> list[str]:
+    """The tables that have a file, in order.
+
+    Raises:
+        StoreError: the object store refuses or does not answer.
+    """
+    if isinstance(root, ObjectPlace):
+        return sorted(folders(root) & TABLES.keys())
+    return sorted(name for name, entry in TABLES.items() if find(root / name, _pattern(entry)))
 
 
 def sql_type(column: Column) -> str:
@@ -75,13 +98,17 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _check_root(root: Path) -> None:
+def _pattern(entry: Table) -> str:
+    return "/".join([*(f"{key}=*" for key in entry.partitions), FILE_NAME])
+
+
+def _check_root(root: Path | ObjectPlace) -> None:
     """DuckDB takes a partition's value from the first `key=value` folder of the whole path, and splits paths at `?`."""
     if "?" in str(root):
         raise InputError(
             f"The warehouse can't lie in {root}: DuckDB takes no '?' in a path. Choose another with --warehouse."
         )
-    for part in root.parts:
+    for part in str(root).split("/"):
         if part.partition("=")[0] in PARTITION_COLUMNS and "=" in part:
             raise InputError(
                 f"The warehouse can't lie in {root}: its folder {part!r} reads like a partition. "
@@ -95,6 +122,8 @@ def _new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(str(path)) as connection:
             yield connection
     except duckdb.Error as error:
+        if (refused := store_error(error)) is not None:
+            raise refused from error
         raise StoreError(
             f"Can't write the catalog in {path.parent}: {str(error).splitlines()[0]} Free space or choose another "
             "place with --warehouse; the last catalog is untouched."
@@ -109,20 +138,22 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _create_table_view(connection: duckdb.DuckDBPyConnection, root: Path, entry: Table) -> None:
-    folder = root / entry.name
-    levels = [f"{key}=*" for key in entry.partitions]
-    if next(folder.glob("/".join([*levels, FILE_NAME])), None) is None:
+def _create_table_view(
+    connection: duckdb.DuckDBPyConnection, root: Path | ObjectPlace, entry: Table, *, has_files: bool
+) -> None:
+    if not has_files:
         columns = [f"CAST(NULL AS {sql_type(column)}) AS {column.name}" for column in entry.all_columns]
         source = "WHERE false"
     else:
         types = ", ".join(f"{quoted(key)}: 'VARCHAR'" for key in entry.partitions)
         hive = f"hive_partitioning = true, hive_types = {{{types}}}" if types else "hive_partitioning = false"
-        pattern = "/".join([glob.escape(str(folder)), *levels, FILE_NAME])
+        pattern = f"{escaped(root)}/{entry.name}/{_pattern(entry)}"
         files = f"read_parquet({quoted(pattern)}, {hive}, union_by_name = true)"
         try:
             present = set(connection.sql(f"FROM {files}").columns)
         except duckdb.Error as error:
+            if (refused := store_error(error)) is not None:
+                raise refused from error
             raise StoreError(
                 f"Table {entry.name} can't be read ({str(error).splitlines()[0]}). Delete the file and run again."
             ) from error
@@ -137,12 +168,22 @@ def _create_table_view(connection: duckdb.DuckDBPyConnection, root: Path, entry:
         _comment(connection, f"{entry.name}.{column.name}", column.description, "COLUMN")
 
 
-def _create_root_macros(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
+def escaped(root: Path | ObjectPlace) -> str:
+    """The root as glob patterns begin that mean it and nothing else."""
+    if isinstance(root, ObjectPlace):
+        protocol, _, path = root.url.partition("://")
+        return f"{protocol}://{glob.escape(path)}"
+    return glob.escape(str(root))
+
+
+def _create_root_macros(connection: duckdb.DuckDBPyConnection, root: Path | ObjectPlace, there: Iterable[str]) -> None:
     """Tell the catalog where its files lie: `query` notices a moved warehouse, SQL can look at the files themselves."""
-    pattern = f"{glob.escape(str(root))}/*/**/{FILE_NAME}"
+    pattern = f"{escaped(root)}/*/**/{FILE_NAME}"
+    connection.execute(f"CREATE MACRO warehouse_tables() AS [{', '.join(map(quoted, there))}]::VARCHAR[]")
     connection.execute(f"CREATE MACRO warehouse_root() AS {quoted(str(root))}")
     connection.execute(f"CREATE MACRO warehouse_files() AS {quoted(pattern)}")
     _comment(connection, "warehouse_root", "The folder that this catalog was built for.", "MACRO")
+    _comment(connection, "warehouse_tables", "The tables that had files when this catalog was built.", "MACRO")
     _comment(connection, "warehouse_files", "A glob of every Parquet file of the warehouse.", "MACRO")
 
 

@@ -27,7 +27,8 @@ BLOCK = Column("layer", LAYER_TYPE, "The decoder layer, 0 to L-1.", minimum=0)
 POSITION = Column(
     "position",
     TEXT,
-    "Where the prompt is read: its last token, the last token of the term, or the mean over its tokens but the first.",
+    "Where the prompt is read: its last token (of a masked language model the blank), the last token of the term, or "
+    "the mean over its tokens but the first (of an encoder over its own text).",
     allowed=POSITIONS,
 )
 TEMPLATE_KIND = Column("template_kind", TEXT, "Which templates were read.", allowed=TEMPLATE_KINDS)

@@ -30,8 +30,12 @@ class TableError(VesaliusError):
 
 
 class StoreError(VesaliusError):
-    """The disk refused: full, read-only, or not ours."""
+    """The disk or the object store refused: full, read-only, or not ours."""
 
 
 class TransientError(VesaliusError):
     """Something outside failed that may work when tried again."""
+
+
+class StoreUnreachableError(StoreError, TransientError):
+    """The object store does not answer, or is busy; nothing was half-written."""

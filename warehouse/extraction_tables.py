@@ -50,6 +50,13 @@ EXTRACTION = (
             count("vocabulary", "Rows of the output layer.", "tokens", minimum=1),
             Column("parameters", BIG, "Weights, tied ones counted once.", unit="weights", minimum=1),
             Column("dtype", TEXT, "The type that the weights were run in."),
+            Column(
+                "quantization",
+                TEXT,
+                "What the weights are held as, or were stored as, where that is not their type: `8bit`, `4bit`; "
+                "`mxfp4, dequantized` was stored in four bits and is run in `dtype`; null for others.",
+                nullable=True,
+            ),
             Column("landed_at", pa.timestamp("us", tz="UTC"), "When the model was first recorded."),
             Column(
                 "fingerprint",
@@ -63,7 +70,7 @@ EXTRACTION = (
                 nullable=True,
             ),
         ),
-        version=2,
+        version=3,
     ),
     Table(
         name="plants",
@@ -85,6 +92,14 @@ EXTRACTION = (
         version=2,
     ),
     Table(
+        name="unmeasured",
+        doc="What does not apply to a model: tables that stay empty for it, and why; no rows where everything applies.",
+        grain="model x table",
+        partitions=("model",),
+        keys=(Column("table_name", TEXT, "The table that holds nothing of this model."),),
+        values=(Column("reason", TEXT, "Why it can't be measured."),),
+    ),
+    Table(
         name="tokens",
         doc="How each prompt is split under a model's tokenizer: the confounds, and what positions resolve to.",
         grain="model x concept x prompt",
@@ -96,7 +111,12 @@ EXTRACTION = (
             count("term_first", "Index of the term's first token.", "index"),
             count("term_last", "Index of the term's last token: what the position `term` reads.", "index"),
             count("answer_tokens", "Tokens of the answer.", "tokens", minimum=1, nullable=True),
-            count("answer_token", "Vocabulary index of the answer's first token.", "index", nullable=True),
+            count(
+                "answer_token",
+                "Vocabulary index of the answer's first token; null where a blank would need more than one.",
+                "index",
+                nullable=True,
+            ),
             Column("term_last_text", TEXT, "The term's last token, decoded: for people to check the position."),
             Column("answer_text", TEXT, "The answer's first token, decoded.", nullable=True),
             _FIRST_TOKEN,

@@ -11,12 +11,13 @@ VERSIONS = {
     "library": 1,
     "models": 1,
     "plants": 2,
+    "unmeasured": 1,
     "extraction": 2,
     "saliency": 1,
     "responses": 1,
     "judgements": 1,
     "projections": 2,
-    "profiles": 3,
+    "profiles": 4,
     "maps": 1,
     "findings": 1,
     "references": 1,
@@ -44,6 +45,11 @@ def models(model: str, source: str, dtype: str | None) -> str:
 def plants(rows: list[dict[str, object]]) -> str:
     """Of a model's planted layers: they are the rows themselves, for they come from a card of a few lines."""
     return _of("plants", "plants", rows=rows)
+
+
+def unmeasured(reasons: dict[str, str]) -> str:
+    """Of what does not apply to a model: the reason for each table."""
+    return _of("unmeasured", "unmeasured", reasons=reasons)
 
 
 def tokens(model: str, prompts: str) -> str:

@@ -5,7 +5,6 @@ settings. How the catalog comes about is in `catalog`, how the files of named qu
 results are shown is the command line's affair.
 """
 
-import glob
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse.catalog import CATALOG_NAME, quoted
+from warehouse.catalog import CATALOG_NAME, build_catalog, catalog_path, escaped, quoted, tables_there
 from warehouse.errors import QueryError
+from warehouse.objects import Objects, one_look, store_error
+from warehouse.places import ObjectPlace
 from warehouse.sql_files import NamedQuery, Value, named_queries
 
 __all__ = ["NamedQuery", "ask", "connect", "named_queries", "run_query"]
@@ -27,23 +28,48 @@ _WRITERS = ("COPY", "JSON_EXECUTE_SERIALIZED_SQL")
 """Parts of operators' names: what writes a file though the database is read-only, and what hides a statement."""
 
 
-def connect(root: Path) -> duckdb.DuckDBPyConnection:
+def connect(root: Path | ObjectPlace) -> duckdb.DuckDBPyConnection:
     """A connection to the warehouse's catalog as it is now; close it when done.
 
     The catalog is attached read-only, files outside the warehouse and extensions are out of reach, the settings are
     locked. DuckDB's settings don't forbid COPY into a folder that may be read: give users' statements to `ask`, which
-    does.
+    does. Of a warehouse in an object store the catalog is built first, if this machine has none or one that is behind.
 
     Raises:
         QueryError: there is no catalog, it can't be read, or it was built for another place.
+        StoreError: the object store refuses or does not answer.
     """
+    if isinstance(root, ObjectPlace):
+        return _connect_to_objects(root)
     root = root.resolve()
-    path = root / CATALOG_NAME
+    path = catalog_path(root)
     if not path.is_file():
         raise QueryError(
             f"There is no {CATALOG_NAME} in {root}. Run a model first (`vesalius run --model reference`), or name "
             "another warehouse with --warehouse."
         )
+    return _attached(root)
+
+
+def _connect_to_objects(root: ObjectPlace) -> duckdb.DuckDBPyConnection:
+    """Others write there too: what the catalog of this machine knows is compared with the tables that have files."""
+    there = tables_there(root)
+    if not there:
+        raise QueryError(
+            f"There is no table in {root}. Run a model first (`vesalius run --model reference --warehouse {root}`), or "
+            "name another warehouse with --warehouse."
+        )
+    if catalog_path(root).is_file():
+        connection = _attached(root)
+        if connection.execute("SELECT warehouse_tables()").fetchall()[0][0] == there:
+            return connection
+        connection.close()
+    build_catalog(root)
+    return _attached(root)
+
+
+def _attached(root: Path | ObjectPlace) -> duckdb.DuckDBPyConnection:
+    path = catalog_path(root)
     # In memory with the catalog attached: opened directly, DuckDB would share one instance among all who open the same
     # path in this process, and who comes after a rebuild would be handed the old catalog.
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
@@ -52,8 +78,12 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         connection.execute("USE catalog")
         built_for = connection.execute("SELECT warehouse_root()").fetchall()[0][0]
         connection.execute(f"SET temp_directory = {quoted(f'{path}.tmp')}")
+        if isinstance(root, ObjectPlace):
+            connection.register_filesystem(Objects(root))
+            # It tells versions of a file apart by seconds; `Objects` knows better what it may keep.
+            connection.execute("SET enable_external_file_cache = false")
         # The views' globs begin with the escaped root, and DuckDB compares them as they are written.
-        readable = ", ".join(quoted(folder) for folder in (str(root), glob.escape(str(root))))
+        readable = ", ".join(quoted(folder) for folder in (str(root), escaped(root)))
         connection.execute(f"SET allowed_directories = [{readable}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -84,9 +114,10 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
 
     Raises:
         QueryError: none or several statements, one that would write, one that DuckDB refuses, or values that don't fit.
+        StoreError: the object store refuses or does not answer.
     """
     values: Any = dict(parameters) if parameters else None
-    with _duckdb_errors():
+    with _duckdb_errors(), one_look():
         statement = _single_statement(connection, sql)
         explained = _EXPLAIN.match(statement)
         inner = _single_statement(connection, statement[explained.end() :]) if explained else statement
@@ -94,7 +125,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
         return connection.sql(statement, params=values).to_arrow_table()
 
 
-def run_query(root: Path, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
+def run_query(root: Path | ObjectPlace, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
     """Run one statement on a warehouse; see `ask`.
 
     Raises:
@@ -147,12 +178,15 @@ def _duckdb_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise QueryError(_readable(error)) from error
+        raise store_error(error) or QueryError(_readable(error)) from error
 
 
 def _readable(error: duckdb.Error) -> str:
     """DuckDB's message without its drawing of the statement and its stack trace: what, and in which line."""
     what, _, rest = str(error).partition("\n\n")
+    if what.startswith("Traceback"):
+        # An exception of `Objects`: what it says stands in its last line.
+        what = what.splitlines()[-1]
     message = " ".join(line.strip() for line in what.splitlines()[:3])
     where = re.search(r"LINE \d+: .*", rest)
     if isinstance(error, duckdb.PermissionException):

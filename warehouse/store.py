@@ -1,15 +1,15 @@
-"""Partitions on disk: one Parquet file each, found by its keys, committed whole or not at all.
+"""Partitions as files: one Parquet file each, found by its keys, committed whole or not at all.
 
-A file appears under its name only after its rows passed the table's contract and reached the disk; a reader never sees
-half of one, and the last good file stays when a write fails. The footer tells table, version, model revision, code
-version and the fingerprint of all that the content depends on: the same fingerprint means that there is nothing to do.
-What the tables hold is said in `tables`, how SQL sees them in `catalog`.
+A file appears under its name only after its rows passed the table's contract and reached the disk or, whole, the object
+store (`atomic`); a reader never sees half of one, and the last good file stays when a write fails. The footer tells
+table, version, model revision, code version and the fingerprint of all that the content depends on: the same
+fingerprint means that there is nothing to do. What the tables hold is said in `tables`, how SQL sees them in `catalog`.
 """
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from warehouse.atomic import disk_errors, remove_leftovers, replacing
 from warehouse.errors import InputError, StoreError, TableError
+from warehouse.places import ObjectPlace, Place, find, opened, staging
 from warehouse.schema import Table
 from warehouse.tables import TABLES, table
 from warehouse.validation import validate
@@ -61,7 +62,7 @@ class Footer:
 class Commit:
     """A file that has been written."""
 
-    path: Path
+    path: Place
     rows: int
     bytes: int
     fingerprint: str
@@ -70,7 +71,7 @@ class Commit:
 class Writer:
     """Takes one row group after the other for a file that is not there yet. Made by `Store.writer`."""
 
-    def __init__(self, entry: Table, path: Path, file: pq.ParquetWriter) -> None:
+    def __init__(self, entry: Table, path: Place, file: pq.ParquetWriter) -> None:
         self._entry = entry
         self._path = path
         self._file = file
@@ -87,7 +88,7 @@ class Writer:
 
         Raises:
             TableError: the rows break the table's contract.
-            StoreError: the disk refused.
+            StoreError: the disk or the object store refused.
         """
         validate(self._entry, data)
         if "layer" in self._entry.key_names:
@@ -106,15 +107,15 @@ class Writer:
 
 @dataclass(frozen=True)
 class Store:
-    """A warehouse on a local disk.
+    """A warehouse, on a disk or in an object store.
 
     Attributes:
         root: the folder that holds one folder a table.
     """
 
-    root: Path
+    root: Path | ObjectPlace
 
-    def path(self, name: str, **keys: str) -> Path:
+    def path(self, name: str, **keys: str) -> Path | ObjectPlace:
         """Where the partition's file lies, or would.
 
         Raises:
@@ -130,15 +131,21 @@ class Store:
         """What the partition's file says of itself; None if there is no file, or none of ours that can be read."""
         path = self.path(name, **keys)
         try:
-            metadata = pq.read_metadata(path).metadata or {}
+            metadata = _metadata(path).metadata or {}
             return Footer(**json.loads(metadata[_FOOTER_KEY]))
         except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
             return None
 
     def is_current(self, name: str, fingerprint: str, **keys: str) -> bool:
         """Whether the partition is there, was made by this version of its table, and from the same inputs."""
+        return self.current(name, fingerprint, **keys) is not None
+
+    def current(self, name: str, fingerprint: str, **keys: str) -> Footer | None:
+        """The partition's footer, if `is_current`."""
         found = self.footer(name, **keys)
-        return found is not None and (found.fingerprint, found.schema_version) == (fingerprint, table(name).version)
+        if found is None or (found.fingerprint, found.schema_version) != (fingerprint, table(name).version):
+            return None
+        return found
 
     @contextmanager
     def writer(
@@ -163,7 +170,7 @@ class Store:
 
         Raises:
             TableError: the rows break the contract, or are not as many as planned.
-            StoreError: the disk refused.
+            StoreError: the disk or the object store refused.
         """
         entry, path = table(name), self.path(name, **keys)
         with replacing(path) as temporary:
@@ -186,7 +193,7 @@ class Store:
 
         Raises:
             TableError: the rows break the table's contract.
-            StoreError: the disk refused.
+            StoreError: the disk or the object store refused.
         """
         entry = table(name)
         validate(entry, data)
@@ -212,7 +219,7 @@ class Store:
 
         Raises:
             InputError: the partition is not there.
-            StoreError: its file can't be read.
+            StoreError: its file can't be read, or the object store does not answer.
         """
         with self._open(name, **keys) as file:
             return file.read(columns=columns)
@@ -222,7 +229,7 @@ class Store:
 
         Raises:
             InputError: the partition is not there.
-            StoreError: its file can't be read.
+            StoreError: its file can't be read, or the object store does not answer.
         """
         with self._open(name, **keys) as file:
             for group in range(file.num_row_groups):
@@ -233,14 +240,15 @@ class Store:
         """The keys of every partition of a table that has a file, sorted."""
         entry = table(name)
         pattern = "/".join([*(f"{key}=*" for key in entry.partitions), FILE_NAME])
-        found = sorted((self.root / name).glob(pattern))
-        return [
-            dict(folder.split("=", 1) for folder in path.relative_to(self.root / name).parts[:-1]) for path in found
-        ]
+        found = find(self.root / name, pattern)
+        return [dict(folder.split("=", 1) for folder in path.split("/")[:-1]) for path in found]
 
     def remove_leftovers(self) -> None:
         """Delete the temporary files of writers that were killed."""
         with disk_errors(self.root):
+            if isinstance(self.root, ObjectPlace):
+                remove_leftovers(staging() / FILE_NAME)
+                return
             for name in TABLES:
                 for folder in (self.root / name).rglob("*/"):
                     remove_leftovers(folder / FILE_NAME)
@@ -250,12 +258,30 @@ class Store:
         path = self.path(name, **keys)
         where = ", ".join(f"{key}={value}" for key, value in keys.items()) or "the whole table"
         try:
-            with pq.ParquetFile(path) as file:
+            with opened(path) as source, pq.ParquetFile(source) as file:
                 yield file
         except FileNotFoundError:
             raise InputError(f"Table {name} has nothing for {where}: run the model or the concept first.") from None
         except pa.ArrowInvalid as error:
             raise StoreError(f"{path} can't be read ({error}). Delete it and run again.") from error
+
+
+def rows_in(path: Place) -> int:
+    """The rows that a file says it has.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        StoreError: the object store refuses or does not answer.
+    """
+    return int(_metadata(path).num_rows)
+
+
+def _metadata(path: Place) -> pq.FileMetaData:
+    if isinstance(path, ObjectPlace):
+        with suppress(pa.ArrowInvalid):  # It may be longer than the end that was fetched.
+            return pq.read_metadata(pa.BufferReader(path.read_end()))
+    with opened(path) as file:
+        return pq.read_metadata(file)
 
 
 def _encodings(entry: Table) -> dict[str, object]:

@@ -6,7 +6,6 @@ set. How a judge is asked is in `extract.judge`, which answers it is asked about
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -23,6 +22,7 @@ from extract.judgements import count_questions, judge_responses, noise_floor
 from extract.rubric import RUBRIC
 from extract.verdicts import open_verdicts
 from warehouse import fingerprints
+from warehouse.places import local_folder
 from warehouse.tables import table
 
 VERDICTS = "judge.sqlite"
@@ -45,6 +45,8 @@ VERDICTS = "judge.sqlite"
     partitions_def=MODELS,
     # Of one asset; it is what makes the check's result optional too. `asset(output_required=False)` does not.
     can_subset=True,
+    # An endpoint has its limits: one run at a time asks it.
+    pool="judge",
     retry_policy=RETRIES,
 )
 def judgements(
@@ -72,7 +74,7 @@ class Judging:
         self, warehouse: Warehouse, settings: Settings, progress: Progress, slug: str, endpoint: Endpoint
     ) -> None:
         self._store = warehouse.store
-        self._verdicts = Path(warehouse.root) / VERDICTS
+        self._verdicts = local_folder(warehouse.place) / VERDICTS
         self._settings = settings
         self._progress = progress
         self._slug = slug

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -96,7 +95,7 @@ def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
     """Build the catalog anew: it takes a moment and holds no data."""
     with failing_clearly():
         started = time.monotonic()
-        path = build_catalog(Path(warehouse.root))
+        path = build_catalog(warehouse.place)
         yield dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(path)),

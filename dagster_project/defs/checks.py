@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from dagster_project.defs.resources import Warehouse
 from dagster_project.landing import failing_clearly
+from warehouse.places import ObjectPlace
 from warehouse.query import NamedQuery, ask, connect
 from warehouse.sql_files import CHECKS, named_queries
 
@@ -29,12 +30,12 @@ def sql_checks(folder: Path = CHECKS) -> list[dg.AssetChecksDefinition]:
         """Run the chosen checks on the catalog."""
         selected = {key.name for key in context.selected_asset_check_keys}
         with failing_clearly():
-            yield from run(Path(warehouse.root), {name: query for name, query in queries.items() if name in selected})
+            yield from run(warehouse.place, {name: query for name, query in queries.items() if name in selected})
 
     return [run_checks]
 
 
-def run(root: Path, queries: Mapping[str, NamedQuery]) -> Iterator[dg.AssetCheckResult]:
+def run(root: Path | ObjectPlace, queries: Mapping[str, NamedQuery]) -> Iterator[dg.AssetCheckResult]:
     """The result of each check: passed if it selects no row.
 
     Raises:

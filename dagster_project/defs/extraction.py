@@ -19,6 +19,7 @@ _PROMPTS = ["models", "prompts", "terms", "labels"]
 _DEPENDS = {
     "models": [],
     "plants": ["models"],
+    "unmeasured": ["models"],
     "tokens": ["models", "prompts"],
     "pair_tokens": ["tokens", "pairs"],
     "activations": ["tokens", "prompts"],
@@ -29,7 +30,7 @@ _DEPENDS = {
     "saliency": ["pair_tokens", *_PROMPTS],
     "responses": ["tokens", *_PROMPTS],
 }
-_WITHOUT_TORCH = {"models", "plants"}
+_WITHOUT_TORCH = {"models", "plants", "unmeasured"}
 
 
 SPECS = [
@@ -62,7 +63,8 @@ def extraction(
     """Run the model over all prompts that it has not seen, and do to it what was not done yet."""
     with failing_clearly():
         entry = warehouse.model(context.partition_key, settings.model_folder)
-        material = Material(warehouse.store, entry, settings.plan)
+        offloaded = warehouse.offload_folder(entry.slug, settings.offload_folder)
+        material = Material(warehouse.store, entry, settings.plan, offloaded)
         work = Measuring(material, warehouse.library(settings.concepts).names, progress)
         chosen = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         swept = [name for name in chosen if name in SWEPT]

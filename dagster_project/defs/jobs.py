@@ -1,11 +1,19 @@
-"""The jobs: the library, the measuring of one model, the atlas of all. `vesalius run` executes them in this order."""
+"""The jobs: the library, the measuring of one model, the atlas of all; and all of it, for a model that landed.
+
+`vesalius run` executes the first three in this order; `new_models` and `nightly_atlas` request the last.
+"""
 
 from typing import Any
 
 import dagster as dg
 
-LIBRARY, MEASURE, ATLAS = "write_library", "measure_model", "draw_atlas"
+LIBRARY, MEASURE, ATLAS, LAND = "write_library", "measure_model", "draw_atlas", "land_model"
 
+LAND_JOB = dg.define_asset_job(
+    LAND,
+    selection=dg.AssetSelection.all(),
+    description="All that follows from a model that landed: library, measuring, maps, atlas. What is current is left.",
+)
 
 JOBS: list[Any] = [
     dg.define_asset_job(
@@ -32,4 +40,5 @@ JOBS: list[Any] = [
         ),
         description="Draw the map of all models, build the catalog, and check what has landed.",
     ),
+    LAND_JOB,
 ]

@@ -1,6 +1,7 @@
 """The one partition definition, `models`: a partition is a model, known by its slug.
 
-Keys are added to an instance by the commands (`run`, `add`, `models`, `ui`) and by the sensor `new_models`.
+Keys are added to an instance by the commands (`run`, `add`, `models`, `ui`) and, when a model lands, by the sensor
+`new_models`.
 """
 
 from collections.abc import Iterable

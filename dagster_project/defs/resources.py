@@ -13,10 +13,13 @@ import dagster as dg
 from pydantic import Field
 
 from extract.checking import check
+from extract.inbox import INBOX, read_inbox, whole_models
 from extract.job.plan import Plan
 from extract.library import CONCEPTS, Library, load_library
+from extract.loading import offload_folder
 from extract.models import ModelEntry, load_registry, resolve
 from warehouse.errors import ConceptError, ModelError
+from warehouse.places import ObjectPlace, Place, place
 from warehouse.store import Store
 from warehouse.twins import is_twin, original_slug
 
@@ -27,19 +30,24 @@ PROJECT = Path(__file__).resolve().parents[2]
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where the tables, the concept library and the registry of models lie."""
 
-    root: str = Field(description="Folder of the warehouse: one folder a table.")
+    root: str = Field(description="Folder of the warehouse, or its URL in an object store: one folder a table.")
     concepts: str = Field(default=str(CONCEPTS), description="Folder of the concept library.")
     models: str = Field(default=str(PROJECT / "models.toml"), description="File that registers the models.")
+    inbox: str = Field(
+        default="", description="Folder of models without an entry; by default `inbox` beside that file."
+    )
 
     @classmethod
     def from_environment(
-        cls, root: Path | None = None, concepts: Path | None = None, models: Path | None = None
+        cls, root: str | Path | None = None, concepts: Path | None = None, models: Path | None = None
     ) -> "Warehouse":
-        """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, or by default."""
+        """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, _INBOX, or by default."""
+        inbox = os.environ.get("VESALIUS_INBOX")
         return cls(
-            root=_place(root, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data"),
+            root=_root(root or os.environ.get("VESALIUS_WAREHOUSE") or PROJECT / "warehouse" / "data"),
             concepts=_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS),
             models=_place(models, "VESALIUS_MODELS", PROJECT / "models.toml"),
+            inbox=str(Path(inbox).expanduser().absolute()) if inbox else "",
         )
 
     @property
@@ -49,25 +57,41 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             "VESALIUS_WAREHOUSE": self.root,
             "VESALIUS_CONCEPTS": self.concepts,
             "VESALIUS_MODELS": self.models,
+            "VESALIUS_INBOX": str(self.inbox_folder),
         }
+
+    @property
+    def place(self) -> Path | ObjectPlace:
+        """The root as a place: a folder, or one in an object store."""
+        return place(self.root)
 
     @cached_property
     def store(self) -> Store:
-        """The partitions on disk."""
-        return Store(Path(self.root))
+        """The partitions."""
+        return Store(self.place)
 
     @property
-    def charts(self) -> Path:
+    def charts(self) -> Place:
         """The folder of charts."""
-        return Path(self.root) / "charts"
+        return self.place / "charts"
+
+    @property
+    def inbox_folder(self) -> Path:
+        """The folder that models are put in without an entry."""
+        return Path(self.inbox) if self.inbox else Path(self.models).parent / INBOX
 
     def registry(self) -> dict[str, ModelEntry]:
-        """The registered models, by slug.
+        """The registered models, and those of the inbox that are whole, by slug.
 
         Raises:
             ModelError: the registry can't be read.
         """
-        return load_registry(Path(self.models))
+        registered = load_registry(Path(self.models))
+        return registered | whole_models(read_inbox(self.inbox_folder, registered))
+
+    def offload_folder(self, slug: str, asked: str | None = None) -> Path:
+        """Where the weights of a model may lie that neither a device nor the memory holds."""
+        return offload_folder(Path(self.models), slug, asked)
 
     def library(self, only: list[str]) -> Library:
         """The concept library, narrowed to the concepts named, if any are.
@@ -107,8 +131,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             return entry
         if slug not in registry:
             raise ModelError(
-                f"{slug!r} is not registered in {self.models}. Add it with `vesalius add PATH --slug {slug}`, or "
-                "name its folder with `vesalius run --model PATH`."
+                f"{slug!r} is not registered in {self.models}, nor whole in {self.inbox_folder}. Add it with "
+                f"`vesalius add PATH --slug {slug}`, or name its folder with `vesalius run --model PATH`."
             )
         return registry[slug]
 
@@ -121,6 +145,12 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     device: str | None = Field(default=None, description="Where the model runs; by default a GPU where there is one.")
     dtype: str | None = Field(
         default=None, description="float32 or bfloat16; by default what the model's config names."
+    )
+    placement: str | None = Field(
+        default=None, description="Where weights lie: none, auto or offload; by default what the registry says."
+    )
+    offload_folder: str | None = Field(
+        default=None, description="Where weights lie that neither device nor memory holds; by default build/offload."
     )
     token_budget: int | None = Field(
         default=None, ge=1, description="Tokens of one batch; by default as the device likes."
@@ -147,12 +177,20 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     memory: str | None = Field(
         default=None, description="What streams may take, like 24GB; by default half of what is free."
     )
+    even_if_it_may_not_fit: bool = Field(
+        default=False, description="Load a model though memory or disk seem too small for it."
+    )
 
     @property
     def plan(self) -> Plan:
         """What of it concerns the extraction."""
         own = {field.name: getattr(self, field.name) for field in fields(Plan)}
         return Plan(**own | {"lesions": tuple(self.lesions), "sites": tuple(self.sites)})
+
+
+def _root(given: str | Path) -> str:
+    found = place(given)
+    return str(found.expanduser().resolve() if isinstance(found, Path) else found)
 
 
 def _place(given: Path | None, variable: str, default: Path) -> str:

@@ -26,8 +26,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 ModelOption = Annotated[str, typer.Option(help="A slug of models.toml, or a model's folder.")]
 WarehouseOption = Annotated[
-    Path | None,
-    typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
+    str | None,
+    typer.Option(
+        "--warehouse",
+        help="Folder of the warehouse, or its URL: s3://bucket/prefix. Default: VESALIUS_WAREHOUSE, or warehouse/data.",
+    ),
 ]
 ConceptsOption = Annotated[
     Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
@@ -89,6 +92,13 @@ def run(
     as_json: JsonOption = False,
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
     dtype: DtypeOption = None,
+    placement: Annotated[
+        str | None, typer.Option(help="Where weights lie: none, auto, offload. Default: what models.toml says.")
+    ] = None,
+    offload: Annotated[
+        Path | None,
+        typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload."),
+    ] = None,
     token_budget: Annotated[
         int | None, typer.Option(min=1, help="Tokens of one batch; of all shards the same. Default: by device.")
     ] = None,
@@ -103,6 +113,9 @@ def run(
     memory: Annotated[
         str | None, typer.Option(help="What streams may take, like 24GB. Default: half of what is free.")
     ] = None,
+    even_if_it_may_not_fit: Annotated[
+        bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")
+    ] = False,
 ) -> None:
     """Extract one model, or a shard of it. What is current already costs nothing."""
     from extract.job.progress import for_console
@@ -111,6 +124,8 @@ def run(
     plan = Plan(
         device=device,
         dtype=dtype,
+        placement=placement,
+        offload_folder=str(offload) if offload else None,
         token_budget=token_budget,
         seed=seed,
         lesions=tuple(_names(lesions)),
@@ -121,6 +136,7 @@ def run(
         answers=answers,
         new_tokens=new_tokens,
         memory=memory,
+        even_if_it_may_not_fit=even_if_it_may_not_fit,
     )
     part = read_shard(shard) if shard is not None else None
     with reporting() as report:
@@ -183,25 +199,32 @@ def merge(
 
 
 def _material(
-    model: str, warehouse: Path | None, concepts: Path | None, only: str, plan: Plan
+    model: str, warehouse: str | None, concepts: Path | None, only: str, plan: Plan
 ) -> "tuple[Material, Library]":
     """The model and the concepts that are meant, where they lie."""
+    from extract.inbox import INBOX, read_inbox, whole_models
     from extract.job.extracting import refuse_taken_slug
     from extract.job.material import Material
     from extract.library import CONCEPTS, load_library
+    from extract.loading import offload_folder
     from extract.models import load_registry, resolve
+    from warehouse.places import place
     from warehouse.store import Store
     from warehouse.twins import original_slug
 
     plan.check()
-    root = _place(warehouse, "VESALIUS_WAREHOUSE", PROJECT / "warehouse" / "data")
-    registry = load_registry(_place(None, "VESALIUS_MODELS", PROJECT / "models.toml"))
+    root = place(warehouse or os.environ.get("VESALIUS_WAREHOUSE") or PROJECT / "warehouse" / "data")
+    store = Store(root.expanduser().resolve() if isinstance(root, Path) else root)
+    models = _place(None, "VESALIUS_MODELS", PROJECT / "models.toml")
+    registry = load_registry(models)
+    registry |= whole_models(read_inbox(_place(None, "VESALIUS_INBOX", models.parent / INBOX), registry))
     entry = resolve(model, registry)
     if original_slug(entry.slug) not in registry:
-        refuse_taken_slug(Store(root), entry)
+        refuse_taken_slug(store, entry)
     library = load_library(_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS))
     names = _names(only)
-    return Material(Store(root), entry, plan), library.select(names) if names else library
+    material = Material(store, entry, plan, offload_folder(models, entry.slug, plan.offload_folder))
+    return material, library.select(names) if names else library
 
 
 def _place(given: Path | None, variable: str, default: Path) -> Path:

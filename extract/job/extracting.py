@@ -21,10 +21,10 @@ from warehouse.errors import ConceptError, InputError
 from warehouse.store import Store
 from warehouse.tables import STAGES
 
-TABLES = ("models", "plants", "tokens", "pair_tokens", *SWEPT, "saliency", "responses")
+TABLES = ("models", "plants", "unmeasured", "tokens", "pair_tokens", *SWEPT, "saliency", "responses")
 """What a model is run for, in the order in which it is made."""
 
-OF_TWINS = ("models", "tokens", "activations", "first_tokens")
+OF_TWINS = ("models", "unmeasured", "tokens", "activations", "first_tokens")
 """What is made of an untrained twin: it knows no answer that a lesion could take or a patch bring back."""
 
 _NEEDS = {"pair_tokens": ("tokens",), "saliency": ("tokens", "pair_tokens"), "patches": ("tokens", "pair_tokens")}
@@ -79,7 +79,7 @@ def refuse_taken_slug(store: Store, entry: ModelEntry) -> None:
     if store.footer("models", model=entry.slug) is None:
         return
     source = store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
-    if source != str(entry.path):
+    if source != entry.source:
         raise InputError(
             f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
             f"`vesalius add {entry.path} --slug NAME`."

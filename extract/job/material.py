@@ -7,13 +7,16 @@ done with it is in `measuring` and `shards`; what a fingerprint covers, in `ware
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
 from extract.interventions import Lesion, Patch, read_lesions, read_patches
 from extract.job.plan import Plan
 from extract.job.tally import upstream
+from extract.kinds import kind_in, unmeasured
 from extract.models import ModelEntry, model_fingerprint
+from extract.quantizing import has_gradients
 from extract.untrained import compared
 from warehouse import fingerprints
 from warehouse.store import Store
@@ -29,11 +32,13 @@ class Material:
         store: the warehouse; the tables of its concepts are there.
         entry: the model.
         plan: how much is measured.
+        offloaded: where weights may lie that neither a device nor the memory holds; None for nowhere.
     """
 
     store: Store
     entry: ModelEntry
     plan: Plan
+    offloaded: Path | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -43,6 +48,20 @@ class Material:
             ModelError: its folder is no whole model.
         """
         return model_fingerprint(self.entry)
+
+    @cached_property
+    def unmeasured(self) -> dict[str, str]:
+        """What does not apply to the model, by its config: why tables hold nothing of it, by table.
+
+        Raises:
+            ModelError: the config can't be read.
+        """
+        return unmeasured(kind_in(self.entry.path))
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether saliency can be measured: weights held in a few bits have no gradients."""
+        return has_gradients(self.entry)
 
     @property
     def lesions(self) -> tuple[Lesion, ...]:
@@ -110,9 +129,10 @@ class Material:
     def wanted(self, names: Sequence[str], concept: str) -> dict[str, str]:
         """Of some tables that are partitioned by concept those that this plan has, with their fingerprints.
 
-        Contributions are made where they are wanted, and kept up to date where they are.
+        Contributions are made where they are wanted, and kept up to date where they are. Saliency needs gradients.
         """
-        expected = {name: self.expected(name, concept) for name in names}
+        made = [name for name in names if name != "saliency" or self.has_gradients]
+        expected = {name: self.expected(name, concept) for name in made}
         contributed = self.store.footer("contributions", model=self.entry.slug, concept=concept)
         if not self.plan.contributions and contributed is None:
             expected.pop("contributions", None)

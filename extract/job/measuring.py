@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from extract.interventions import read_size
+from extract.job.fitting import check_fits
 from extract.job.material import Material
 from extract.job.progress import Advance, Progress
-from extract.job.shards import is_waiting, shard_store, stamp
+from extract.job.shards import folder_of, is_waiting, shard_store, stamp
 from extract.job.tally import Tally
-from extract.loading import LoadedModel, describe, load_model
+from extract.loading import LoadedModel, describe, load_model, offload_place
 from extract.models import plants_table
 from extract.shards import Shard
 from extract.untrained import pairs_among
@@ -75,15 +76,32 @@ class Measuring:
         import torch
 
         device = self._plan.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        placement = "none" if self._entry.is_untrained else self._plan.placement
+        if not self._plan.even_if_it_may_not_fit:
+            # Of a shard its part: the others' disk is theirs, and may be full of what they have done.
+            parts = 1 if self._shard is None else self._shard.count
+            prompts = {concept: -(-self._material.prompts(concept).num_rows // parts) for concept in self._concepts}
+            stores = (self._store, self._into)
+            check_fits(self._entry, self._plan, stores, prompts, device=device, placement=placement)
+        folder = self._material.offloaded
+        if folder is not None and self._shard is not None:
+            # Workers on one disk must not write over each other's weights.
+            folder /= folder_of(self._shard)
         with self._progress.stage(f"{self._entry.slug}: load", 1, "model") as advance:
-            loaded = load_model(self._entry, device=device, dtype=self._plan.dtype)
+            loaded = load_model(
+                self._entry,
+                device=device,
+                dtype=self._plan.dtype,
+                device_map=placement,
+                offload_folder=None if folder is None else offload_place(self._entry, placement, folder),
+            )
             advance(1)
         return loaded
 
     def models(self, tally: Tally) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
         slug = self._entry.slug
-        expected = fingerprints.models(self._fingerprint, str(self._entry.path), self._plan.dtype)
+        expected = fingerprints.models(self._fingerprint, self._entry.source, self._plan.dtype)
         if tally.is_current(expected, model=slug):
             return
         row = describe(self._loaded)
@@ -100,6 +118,15 @@ class Measuring:
         expected = fingerprints.plants(rows.to_pylist())
         if not tally.is_current(expected, model=self._entry.slug):
             tally.wrote(self._write("plants", rows, expected))
+
+    def unmeasured(self, tally: Tally) -> None:
+        """What does not apply to the model, by its config: a fact about it, not a gap in the run."""
+        reasons = self._material.unmeasured
+        expected = fingerprints.unmeasured(reasons)
+        if not tally.is_current(expected, model=self._entry.slug):
+            rows = [{"table_name": name, "reason": reason} for name, reason in sorted(reasons.items())]
+            found = pa.Table.from_pylist(rows, schema=table("unmeasured").schema())
+            tally.wrote(self._write("unmeasured", found, expected))
 
     def tokens(self, tally: Tally) -> None:
         """Every concept's prompts under the model's tokenizer."""
@@ -125,13 +152,20 @@ class Measuring:
 
     def sweep(self, tallies: Mapping[str, Tally]) -> None:
         """What a sweep fills, of every concept: all that is stale, in one sweep."""
+        for name, tally in tallies.items():
+            tally.not_measured = self._material.unmeasured.get(name)
         for concept in self._concepts:
             stale = self._stale(tallies, concept)
             if stale:
                 self._sweep(concept, stale, tallies)
 
     def saliency(self, tally: Tally) -> None:
-        """The gradients of a sample of every concept's prompts."""
+        """The gradients of a sample of every concept's prompts; weights held in a few bits have none."""
+        if not self._material.has_gradients:
+            title = f"{self._entry.slug}: no gradients, for its weights are held in {self._entry.quantization}"
+            with self._progress.stage(title, 0, "prompts"):
+                return
+        tally.not_measured = self._material.unmeasured.get("saliency")
         for concept in self._concepts:
             stale = self._stale({"saliency": tally}, concept)
             if not stale:
@@ -166,14 +200,19 @@ class Measuring:
 
     def responses(self, tally: Tally) -> None:
         """The answers to a sample of every concept's prompts, intact and under each layer's lesion."""
+        tally.not_measured = self._material.unmeasured.get("responses")
         for concept in self._concepts:
             stale = self._stale({"responses": tally}, concept)
             if not stale:
                 continue
+            expected = stale["responses"]
+            if tally.not_measured is not None:
+                tally.wrote(self._nothing("responses", expected, concept))
+                continue
             from extract.answers import answer_batches, extract_responses
             from extract.extraction import threads
 
-            asked, expected = self._material.answered(concept), stale["responses"]
+            asked = self._material.answered(concept)
             if self._shard is not None:
                 tokenized = self._tokens_of(concept, asked)
                 batches = answer_batches(
@@ -236,14 +275,7 @@ class Measuring:
         subject, wanted = self._subject(concept, expected), self._wanted(expected)
         machine, own = self._machine(parts=wanted.needs_parts), None
         if self._shard is not None:
-            shares = share_out(
-                subject,
-                wanted,
-                self._loaded.layers,
-                self._shard.count,
-                device=machine.stack.device,
-                token_budget=self._plan.token_budget,
-            )
+            shares = share_out(subject, wanted, machine, self._shard.count, token_budget=self._plan.token_budget)
             own = shares == self._shard.number
             expected = {name: stamp(each, shares.tolist()) for name, each in expected.items()}
         rows, prompts = row_counts(subject, wanted, self._loaded.layers, own), prompts_swept(subject, wanted, own)
@@ -280,12 +312,13 @@ class Measuring:
     def _wanted(self, stale: Mapping[str, str]) -> "Wanted":
         from extract.extraction import Wanted
 
+        made = stale.keys() - self._material.unmeasured.keys()
         return Wanted(
-            activations="activations" in stale,
-            first_tokens="first_tokens" in stale,
-            contributions="contributions" in stale,
-            lesions=self._material.lesions if "lesions" in stale else (),
-            patches=self._material.patches if "patches" in stale else (),
+            activations="activations" in made,
+            first_tokens="first_tokens" in made,
+            contributions="contributions" in made,
+            lesions=self._material.lesions if "lesions" in made else (),
+            patches=self._material.patches if "patches" in made else (),
         )
 
     def _subject(self, concept: str, stale: Mapping[str, str]) -> "Subject":
@@ -320,6 +353,13 @@ class Measuring:
             model=self._entry.slug,
             concept=concept,
         )
+
+    def _nothing(self, name: str, expected: str, concept: str) -> Commit:
+        """Commit a partition without rows; of a shard, its part of it."""
+        rows = table(name).schema().empty_table()
+        waiting = expected if self._shard is None else stamp(expected, [])
+        keys = {"model": self._entry.slug, "concept": concept}
+        return self._into.write(name, rows, fingerprint=waiting, revision=self._fingerprint, **keys)
 
     def _write(self, name: str, rows: pa.Table, expected: str, **keys: str) -> Commit:
         return self._store.write(

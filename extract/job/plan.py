@@ -7,7 +7,7 @@ Light on purpose: whether there is anything to do is asked without torch. What l
 from dataclasses import dataclass
 
 from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import check_dtype
+from extract.models import check_dtype, check_placement
 from warehouse.errors import InputError
 
 
@@ -18,6 +18,8 @@ class Plan:
     Attributes:
         device: where the model runs; by default a GPU where there is one.
         dtype: `float32` or `bfloat16`; by default what the model's entry or config names.
+        placement: where weights lie: `none`, `auto` or `offload`; by default what the model's entry says.
+        offload_folder: where weights lie that neither device nor memory holds; by default `build/offload`.
         token_budget: tokens of one batch; by default as the device likes.
         seed: of samples and donors.
         lesions: as KIND or KIND:PART.
@@ -28,10 +30,13 @@ class Plan:
         answers: prompts that are answered under each lesion.
         new_tokens: tokens of an answer at most.
         memory: what streams may take, like 24GB; by default half of what is free.
+        even_if_it_may_not_fit: whether a model is loaded though memory or disk seem too small for it.
     """
 
     device: str | None = None
     dtype: str | None = None
+    placement: str | None = None
+    offload_folder: str | None = None
     token_budget: int | None = None
     seed: int = 0
     lesions: tuple[str, ...] = ("identity", "resample")
@@ -42,18 +47,20 @@ class Plan:
     answers: int = 12
     new_tokens: int = 16
     memory: str | None = None
+    even_if_it_may_not_fit: bool = False
 
     def check(self) -> None:
         """See that all of it can be read, before anything is run.
 
         Raises:
-            InputError: a lesion, a patch, the memory or the type is written wrong, or a number is too small.
+            InputError: a lesion, a patch, memory, type or placement is written wrong, or a number is too small.
         """
         read_lesions(self.lesions)
         read_patches(self.sites)
         if self.memory is not None:
             read_size(self.memory)
         check_dtype(self.dtype)
+        check_placement(self.placement)
         least = {"seed": 0, "sample": 0, "held_out": 0, "answers": 0, "new_tokens": 1, "token_budget": 1}
         for name, minimum in least.items():
             number = getattr(self, name)

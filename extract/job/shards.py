@@ -42,7 +42,12 @@ _AS_THEY_COME = ("target", "module")
 
 def shard_store(store: Store, shard: Shard) -> Store:
     """Where a shard's rows wait."""
-    return Store(store.root / FOLDER / f"{shard.number}-of-{shard.count}")
+    return Store(store.root / FOLDER / folder_of(shard))
+
+
+def folder_of(shard: Shard) -> str:
+    """The name of a shard's own folder."""
+    return f"{shard.number}-of-{shard.count}"
 
 
 def stamp(expected: str, shares: Sequence[int]) -> str:

@@ -5,12 +5,9 @@ Dagster is told of it is in `dagster_project.landing`.
 """
 
 import time
-from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from warehouse.errors import InputError
-from warehouse.store import Commit, Store
+from warehouse.store import Commit, Store, rows_in
 from warehouse.versions import fingerprint
 
 
@@ -21,14 +18,16 @@ class Tally:
         self.store = store
         self.name = name
         self.forwards = 0
+        self.not_measured: str | None = None
+        """Why the table holds nothing of this model, where that can't be otherwise."""
         self._started = time.monotonic()
         self._written: list[Commit] = []
         self._current: list[Commit] = []
 
     def is_current(self, expected: str, **keys: str) -> bool:
         """Whether the partition is there, made from the same inputs; if so it counts as part of this run."""
-        footer = self.store.footer(self.name, **keys)
-        if footer is None or not self.store.is_current(self.name, expected, **keys):
+        footer = self.store.current(self.name, expected, **keys)
+        if footer is None:
             return False
         path = self.store.path(self.name, **keys)
         self._current.append(Commit(path, footer.rows, path.stat().st_size, expected))
@@ -57,7 +56,7 @@ class Tally:
         return sum(file.rows for file in self._written)
 
     def numbers(self) -> dict[str, int | float | str]:
-        """Rows, bytes, seconds, forwards, files written and current, and the fingerprint."""
+        """Rows, bytes, seconds, forwards, files written and current, the fingerprint, and why nothing was measured."""
         files = self._current + self._written
         return {
             "rows": sum(file.rows for file in files),
@@ -67,11 +66,12 @@ class Tally:
             "files_written": len(self._written),
             "files_current": len(self._current),
             "fingerprint": self.fingerprint,
+            **({} if self.not_measured is None else {"not_measured": self.not_measured}),
         }
 
     def torn(self) -> list[str]:
         """Files that were current and hold other rows than their footer says; written ones were validated."""
-        return [str(file.path) for file in self._current if _rows(file.path) != file.rows]
+        return [str(file.path) for file in self._current if rows_in(file.path) != file.rows]
 
 
 def upstream(store: Store, name: str, **keys: str) -> str:
@@ -85,7 +85,3 @@ def upstream(store: Store, name: str, **keys: str) -> str:
         where = ", ".join(f"{key}={value}" for key, value in keys.items())
         raise InputError(f"Table {name} has nothing for {where}: materialize the asset `{name}` first.")
     return footer.fingerprint
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)

@@ -1,4 +1,5 @@
 -- First tokens that are not those of the tokenized prompts, for a model that has activations of their concept.
+-- Encoders have none: what their first token holds differs from prompt to prompt.
 --
 -- Grain: one row a model, concept and first token at fault
 -- Table: first_tokens
@@ -10,9 +11,11 @@
 --   found: Prompts that do according to `first_tokens`.
 WITH extracted AS (
     SELECT DISTINCT
-        model,
-        concept
+        activations.model,
+        activations.concept
     FROM activations
+    ANTI JOIN unmeasured
+        ON activations.model = unmeasured.model AND unmeasured.table_name = 'first_tokens'
 ),
 
 expected AS (

@@ -1,0 +1,50 @@
+"""A real S3 server on this machine, for the tests that ask for one; it starts with the first of them."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from object_store import BUCKET, ObjectStore
+from warehouse_fixture import build_warehouse
+
+from warehouse.catalog import build_catalog
+from warehouse.places import ObjectPlace
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with pytest.MonkeyPatch.context() as patch, ObjectStore() as store:
+        patch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        store.make_bucket()
+        yield store
+
+
+@pytest.fixture(scope="module", params=["disk", "s3"])
+def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | ObjectPlace:
+    """The small warehouse of `warehouse_fixture` with its catalog, on a disk and in an object store: for reading."""
+    if request.param == "disk":
+        root: Path | ObjectPlace = tmp_path_factory.mktemp("it's a [ware] house") / "data"
+    else:
+        store: ObjectStore = request.getfixturevalue("object_store")
+        root = store.place(f"{BUCKET}/it's a [ware] house/data")
+    build_warehouse(root)
+    build_catalog(root)
+    return root
+
+
+@pytest.fixture(params=["disk", "s3"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | ObjectPlace:
+    """An empty place for a warehouse: a folder, then a prefix in a bucket."""
+    if request.param == "disk":
+        return tmp_path
+    store: ObjectStore = request.getfixturevalue("object_store")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return store.place(f"{BUCKET}/{tmp_path.name}")
