@@ -7,8 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import dagster as dg
+import psutil
 import pytest
 from tiny_library import write_library
 from tiny_models import save_tiny
@@ -21,7 +24,10 @@ from dagster_project.defs.resources import Settings, Warehouse
 from extract.job.command import app
 from extract.job.extracting import TABLES
 from extract.job.plan import Plan
+from extract.job.shards import shard_store
 from extract.models import add_model
+from extract.shards import Shard
+from warehouse.places import ObjectPlace
 from warehouse.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -147,6 +153,8 @@ def test_the_command_is_a_module_that_can_be_run(places: Warehouse) -> None:
         (["run", "--model=tiny", "--shard=3/2"], "is no shard"),
         (["run", "--model=tiny", "--lesions=none"], "is no lesion"),
         (["run", "--model=tiny", "--memory=much"], "is no amount of memory"),
+        (["run", "--model=tiny", "--placement=there"], "is no placement of weights: take one of none, auto, offload"),
+        (["run", "--model=tiny", "--warehouse=ftp://there/house"], "is no place for a warehouse"),
         (["run", "--model=tiny", "--dtype=float16"], "is no type that models are run in"),
         (["merge", "--model=tiny", "--shards=2"], "Table prompts has nothing"),
     ],
@@ -172,16 +180,50 @@ def test_a_folder_of_the_same_name_does_not_overwrite_what_landed(
 
 
 def test_two_shards_by_command_are_one_partition_after_the_merge(
-    extract: Callable[..., Result], places: Warehouse
+    extract: Callable[..., Result], anywhere: Path | ObjectPlace
 ) -> None:
-    words = ["--model=tiny", "--only=colours", "--tables=lesions", *FEW]
-    for shard in ("1/2", "2/2"):
-        assert extract("run", f"--shard={shard}", *words).exit_code == 0
-    assert places.store.partitions("lesions") == []
-    merged = extract("merge", "--shards=2", "--json", *words)
+    """On a disk and in an object store."""
+    store = Store(anywhere / "house")
+    words = ["--model=tiny", f"--warehouse={store.root}", "--only=colours", "--tables=lesions", *FEW]
+    for number in (1, 2):
+        done = extract("run", f"--shard={number}/2", *words)
+        assert done.exit_code == 0, done.output
+    assert store.partitions("lesions") == []
+    waiting = [shard_store(store, Shard(number, 2)) for number in (1, 2)]
+    assert all(each.partitions("lesions") for each in waiting)
+    merged = extract("merge", "--shards=2", "--json", "--token-budget=512", "--placement=none", *words)
     assert merged.exit_code == 0, merged.stderr
     assert json.loads(merged.stdout)["tables"]["lesions"]["files_written"] == 1
-    assert places.store.partitions("lesions") == [{"model": "tiny", "concept": "colours"}]
+    assert store.partitions("lesions") == [{"model": "tiny", "concept": "colours"}]
+    assert not any(each.partitions("lesions") for each in waiting)
+
+
+def test_a_model_that_was_put_in_the_inbox_is_known_by_its_slug(
+    extract: Callable[..., Result], places: Warehouse, folder: Path
+) -> None:
+    shutil.copytree(folder, places.inbox_folder / "newcomer")
+    done = extract("run", "--model=newcomer", "--tables=plants")
+    assert done.exit_code == 0, done.stderr
+    assert places.store.partitions("models") == [{"model": "newcomer"}]
+
+
+def test_a_model_that_can_not_fit_is_refused_before_it_is_loaded(
+    extract: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=1000, percent=1.0))
+    refused = extract("run", "--model=tiny", "--tables=models")
+    assert refused.exit_code == 2
+    assert "main memory has" in refused.stderr
+    assert extract("run", "--model=tiny", "--tables=models", "--even-if-it-may-not-fit").exit_code == 0
+
+
+def test_pipes_starts_the_command_with_all_that_the_settings_say(places: Warehouse) -> None:
+    from deploy.pipes import command
+
+    said = Settings(placement="offload", offload_folder="/layers", even_if_it_may_not_fit=True, contributions=True)
+    context = SimpleNamespace(partition_key="tiny", selected_asset_keys={dg.AssetKey("models")})
+    words = command(cast("dg.AssetExecutionContext", context), places, said, "python")
+    assert {"--placement=offload", "--offload=/layers", "--even-if-it-may-not-fit", "--contributions"} <= {*words}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Shards of a model, merged, are the rows of a run that was not split; what does not belong together is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,12 @@ def test_a_shard_that_was_run_is_not_run_again(run: Run, folder: Path, monkeypat
     library = load_library(folder / "concepts")
     tallies = extract_model(material, library, TABLES, LineProgress(lambda _: None), Shard(1, 2))
     assert tallies["activations"].numbers()["files_current"] == 2
+
+
+def test_a_model_without_gradients_has_no_shards_of_saliency_to_wait_for(run: Run) -> None:
+    material = run("bits", "1/2", plan=LIGHT)
+    bits = replace(material, entry=replace(material.entry, quantization="4bit"))
+    assert [*bits.wanted(["lesions", "saliency"], "colours")] == ["lesions"]
 
 
 def test_a_missing_shard_is_named_and_nothing_is_committed(run: Run, folder: Path) -> None:

@@ -47,6 +47,20 @@ SampleOption = Annotated[int, typer.Option(min=0, help="Prompts, and pairs, that
 HeldOutOption = Annotated[int, typer.Option(min=0, help="The same of held-out templates besides.")]
 AnswersOption = Annotated[int, typer.Option(min=0, help="Prompts that are answered under each lesion.")]
 NewTokensOption = Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")]
+PlacementOption = Annotated[
+    str | None, typer.Option(help="Where weights lie: none, auto, offload. Default: what models.toml says.")
+]
+OffloadOption = Annotated[
+    Path | None, typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload.")
+]
+TokenBudgetOption = Annotated[
+    int | None, typer.Option(min=1, help="Tokens of one batch; of all shards the same. Default: by device.")
+]
+MemoryOption = Annotated[
+    str | None, typer.Option(help="What streams may take, like 24GB. Default: half of what is free.")
+]
+FitOption = Annotated[bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")]
 
 _DEFAULT = Plan()
 _LESIONS, _SITES = ",".join(_DEFAULT.lesions), ",".join(_DEFAULT.sites)
@@ -90,18 +104,11 @@ def run(
         str | None, typer.Option(help="A part of the prompts, like 2/8; `merge` puts the parts together.")
     ] = None,
     as_json: JsonOption = False,
-    device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
+    device: DeviceOption = None,
     dtype: DtypeOption = None,
-    placement: Annotated[
-        str | None, typer.Option(help="Where weights lie: none, auto, offload. Default: what models.toml says.")
-    ] = None,
-    offload: Annotated[
-        Path | None,
-        typer.Option(help="Folder for weights that neither device nor memory holds. Default: build/offload."),
-    ] = None,
-    token_budget: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of one batch; of all shards the same. Default: by device.")
-    ] = None,
+    placement: PlacementOption = None,
+    offload: OffloadOption = None,
+    token_budget: TokenBudgetOption = None,
     seed: SeedOption = _DEFAULT.seed,
     lesions: LesionsOption = _LESIONS,
     sites: SitesOption = _SITES,
@@ -110,12 +117,8 @@ def run(
     held_out: HeldOutOption = _DEFAULT.held_out,
     answers: AnswersOption = _DEFAULT.answers,
     new_tokens: NewTokensOption = _DEFAULT.new_tokens,
-    memory: Annotated[
-        str | None, typer.Option(help="What streams may take, like 24GB. Default: half of what is free.")
-    ] = None,
-    even_if_it_may_not_fit: Annotated[
-        bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")
-    ] = False,
+    memory: MemoryOption = None,
+    even_if_it_may_not_fit: FitOption = False,
 ) -> None:
     """Extract one model, or a shard of it. What is current already costs nothing."""
     from extract.job.progress import for_console
@@ -163,7 +166,11 @@ def merge(
     only: OnlyOption = "",
     tables: TablesOption = "",
     as_json: JsonOption = False,
+    device: DeviceOption = None,
     dtype: DtypeOption = None,
+    placement: PlacementOption = None,
+    offload: OffloadOption = None,
+    token_budget: TokenBudgetOption = None,
     seed: SeedOption = _DEFAULT.seed,
     lesions: LesionsOption = _LESIONS,
     sites: SitesOption = _SITES,
@@ -172,12 +179,21 @@ def merge(
     held_out: HeldOutOption = _DEFAULT.held_out,
     answers: AnswersOption = _DEFAULT.answers,
     new_tokens: NewTokensOption = _DEFAULT.new_tokens,
+    memory: MemoryOption = None,
+    even_if_it_may_not_fit: FitOption = False,
 ) -> None:
-    """Put the shards of a model together, once all are there. Takes the options that the shards were run with."""
+    """Put the shards of a model together, once all are there. Takes the options that the shards were run with.
+
+    Those that change no row are taken too, so that both commands can be given the same ones; no model is loaded.
+    """
     from extract.job.reporting import reporting
 
     plan = Plan(
+        device=device,
         dtype=dtype,
+        placement=placement,
+        offload_folder=str(offload) if offload else None,
+        token_budget=token_budget,
         seed=seed,
         lesions=tuple(_names(lesions)),
         sites=tuple(_names(sites)),
@@ -186,6 +202,8 @@ def merge(
         held_out=held_out,
         answers=answers,
         new_tokens=new_tokens,
+        memory=memory,
+        even_if_it_may_not_fit=even_if_it_may_not_fit,
     )
     with reporting() as report:
         _quiet()
