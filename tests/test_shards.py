@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 import torch
@@ -170,6 +172,31 @@ def test_a_model_without_gradients_has_no_shards_of_saliency_to_wait_for(run: Ru
     material = run("bits", "1/2", plan=LIGHT)
     bits = replace(material, entry=replace(material.entry, quantization="4bit"))
     assert [*bits.wanted(["lesions", "saliency"], "colours")] == ["lesions"]
+
+
+def test_workers_on_one_disk_offload_weights_into_folders_of_their_own(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from extract.job import measuring
+
+    told: list[Path | None] = []
+
+    def load(*_: object, offload_folder: Path | None, **__: object) -> object:
+        told.append(offload_folder)
+        raise MemoryError
+
+    monkeypatch.setattr(measuring, "load_model", load)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 10))
+    entry = ModelEntry("tiny", folder / "tiny", placement="offload")
+    plan = replace(LIGHT, even_if_it_may_not_fit=True)
+    material, library = (
+        Material(Store(folder / "apart"), entry, plan, folder / "layers"),
+        load_library(folder / "concepts"),
+    )
+    for shard in (None, Shard(1, 2), Shard(2, 2)):
+        with pytest.raises(MemoryError):
+            extract_model(material, library, TABLES, LineProgress(lambda _: None), shard)
+    assert told == [folder / "layers", folder / "layers" / "1-of-2", folder / "layers" / "2-of-2"]
 
 
 def test_a_missing_shard_is_named_and_nothing_is_committed(run: Run, folder: Path) -> None:
