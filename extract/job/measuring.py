@@ -4,6 +4,7 @@ How rows are computed is in the rest of `extract`, which is imported only when t
 brings torch along. What tables are made from is in `material`; a shard of the work, in `shards`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
@@ -101,7 +102,7 @@ class Measuring:
             return 0
         # Of a shard its part: the others' rows are theirs, and the disk may be full of them already.
         parts = 1 if self._shard is None else self._shard.count
-        return -(-self._material.prompts(concept).num_rows // parts)
+        return math.ceil(self._material.prompts(concept).num_rows / parts)
 
     def models(self, tally: Tally) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
