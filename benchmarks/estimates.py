@@ -72,13 +72,13 @@ def measured(folder: Path, entry: ModelEntry) -> dict[str, Any]:
 
     import dagster as dg
 
-    from dagster_project.defs.extraction import TABLES
     from dagster_project.defs.resources import Settings, Warehouse
     from dagster_project.instance import open_instance
-    from dagster_project.libraries import quiet_libraries
-    from dagster_project.progress import for_console
     from dagster_project.running import run_models
     from dagster_project.terminal import console
+    from extract.job.extracting import TABLES
+    from extract.job.libraries import quiet_libraries
+    from extract.job.progress import for_console
 
     quiet_libraries()
     import torch

@@ -22,8 +22,8 @@ from dagster_project.cli_rivals import rivals
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
-from dagster_project.libraries import quiet_libraries
 from dagster_project.options import WarehouseOption
+from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def run(
     from dagster_project.defs.resources import Settings
     from dagster_project.instance import cancel_own_runs, open_instance
     from dagster_project.interrupts import interruptible
-    from dagster_project.progress import for_console
     from dagster_project.running import check_settings, chosen_models, run_models
     from dagster_project.terminal import console
+    from extract.job.progress import for_console
 
     settings = Settings(
         concepts=_names(only or ""),

@@ -1,7 +1,7 @@
 """`vesalius estimate`: what a run of a model would take, told before any weight is read.
 
 What is counted and how is in `extract.estimation` and `extract.speed`; here the model is found, the machine is asked
-what it has of memory and disk, and all of it is laid out. The check that a run makes by itself is in `fitting`.
+what it has of memory and disk, and all of it is laid out. The check that a run makes is in `extract.job.fitting`.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.libraries import quiet_libraries
 from dagster_project.options import WarehouseOption
+from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def _room(gpu: str | None, ram: str | None, disk: str | None, root: object) -> "
     import psutil
     import torch
 
-    from dagster_project.fitting import free_disk
     from extract.interventions import read_size
+    from extract.job.fitting import free_disk
     from extract.room import LIBRARIES, Room
 
     free = read_size(disk) if disk else free_disk(root)

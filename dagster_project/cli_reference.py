@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.libraries import quiet_libraries
+from extract.job.libraries import quiet_libraries
 
 reference = typer.Typer(help="The models that come with the project.", no_args_is_help=True)
 
@@ -26,8 +26,8 @@ def train(
 ) -> None:
     """Train a model on the concept library, hold it to its gates, and write it with its card."""
     quiet_libraries()
-    from dagster_project.progress import for_console
     from dagster_project.terminal import console
+    from extract.job.progress import for_console
     from extract.library import CONCEPTS, load_library
     from extract.planting import train_planted
     from extract.reference import train_reference

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.libraries import quiet_libraries
 from dagster_project.options import WarehouseOption
+from extract.job.libraries import quiet_libraries
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,6 +3,8 @@
 `build_defs` is the one way to do so, for Dagster, for the commands and for tests. What it puts together is in `defs`.
 """
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from dagster_project.defs import (
@@ -21,22 +23,30 @@ from dagster_project.defs import (
     upkeep,
 )
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.progress import LogProgress, Progress
+from dagster_project.progress import LogProgress
+from extract.job.progress import Progress
 
 
-def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = None) -> dg.Definitions:
+def build_defs(
+    warehouse: Warehouse | None = None,
+    progress: Progress | None = None,
+    extracted: dg.AssetsDefinition = extraction.extraction,
+    resources: Mapping[str, object] | None = None,
+) -> dg.Definitions:
     """The definitions for one warehouse.
 
     Args:
         warehouse: where things lie; by default where the environment says.
         progress: who is told how far work is; by default the run's log.
+        extracted: what runs the models; by default this process. `deploy/` has others.
+        resources: what that needs besides.
     """
     return dg.Definitions(
         assets=upkeep.maintained(
             [
                 library.library,
                 references.references,
-                extraction.extraction,
+                extracted,
                 answers.judgements,
                 analyses.projections,
                 analyses.profiled,
@@ -57,6 +67,7 @@ def build_defs(warehouse: Warehouse | None = None, progress: Progress | None = N
             "warehouse": warehouse or Warehouse.from_environment(),
             "settings": Settings.configure_at_launch(),
             "progress": progress or LogProgress(),
+            **(resources or {}),
         },
         # Not fork: threads of torch and of numba don't survive it.
         executor=dg.multiprocess_executor.configured({"start_method": {"spawn": {}}}),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from dagster_project.landing import upstream
+from extract.job.tally import upstream
 from warehouse.store import Store
 from warehouse.tables import table
 from warehouse.twins import is_twin

@@ -1,98 +1,55 @@
 """How rows land in the warehouse within a Dagster run: what is current is left alone, the rest is written and reported.
 
-Belongs here: the tally of one table in one run, the metadata and the contract check made from it, and which errors are
-tried again. What a fingerprint covers is in `fingerprints`, what is computed is in the assets.
+Belongs here: the metadata and the contract check made from the tally of a table, and which errors are tried again. The
+tally is in `extract.job.tally`, what a fingerprint covers in `warehouse.fingerprints`, what is computed in the assets.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
 import pyarrow as pa
 
-from warehouse.errors import InputError, TableError, TransientError
+from extract.job.reporting import CONTRACT
+from extract.job.tally import Tally
+from warehouse.errors import TableError, TransientError
 from warehouse.schema import Column, Table
-from warehouse.store import Commit, Store, rows_in
+from warehouse.store import Store
 from warehouse.tables import table
-from warehouse.versions import fingerprint
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 """For transient errors alone: `failing_clearly` forbids it for all others."""
 
-CONTRACT = "contract"
-"""The name of the check that every table has."""
-
 Reports = Iterator[dg.MaterializeResult[object] | dg.AssetCheckResult]
 
 
-class Landing:
-    """The tally of one table in one run: which partitions were written, and which were current."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self.store = store
-        self.name = name
-        self.forwards = 0
-        self.not_measured: str | None = None
-        """Why the table holds nothing of this model, where that can't be otherwise."""
-        self._started = time.monotonic()
-        self._written: list[Commit] = []
-        self._current: list[Commit] = []
-
-    def is_current(self, expected: str, **keys: str) -> bool:
-        """Whether the partition is there, made from the same inputs; if so it counts as part of this run."""
-        footer = self.store.current(self.name, expected, **keys)
-        if footer is None:
-            return False
-        path = self.store.path(self.name, **keys)
-        self._current.append(Commit(path, footer.rows, path.stat().st_size, expected))
-        return True
-
-    def forget(self, **keys: str) -> None:
-        """Don't count a partition as current after all: it is written again with its siblings."""
-        path = self.store.path(self.name, **keys)
-        self._current = [commit for commit in self._current if commit.path != path]
-
-    def wrote(self, commit: Commit | None, forwards: int = 0) -> None:
-        """Count a partition that was committed, and the prompts that went through the model for it."""
-        assert commit is not None, "a writer that ended well has committed"
-        self._written.append(commit)
-        self.forwards += forwards
+class Landing(Tally):
+    """The tally of one table in one run, as Dagster is told of it."""
 
     def result(self) -> dg.MaterializeResult[object]:
         """What Dagster is told: sizes, time, the fingerprint of all partitions, the columns, the contract check."""
-        files = self._current + self._written
-        rows = sum(file.rows for file in files)
-        version = fingerprint(files=sorted([str(file.path), file.fingerprint] for file in files))
         entry = table(self.name)
         return dg.MaterializeResult(
             asset_key=self.name,
             metadata={
-                "rows": rows,
-                "bytes": sum(file.bytes for file in files),
-                "seconds": round(time.monotonic() - self._started, 3),
-                "forwards": self.forwards,
-                "files_written": len(self._written),
-                "files_current": len(self._current),
-                "fingerprint": version,
+                **self.numbers(),
                 "folder": dg.MetadataValue.path(str(self.store.root / self.name)),
                 "dagster/column_schema": column_schema(entry),
-                **({} if self.not_measured is None else {"not_measured": self.not_measured}),
             },
             check_results=[self._contract(entry)],
-            data_version=dg.DataVersion(version),
+            data_version=dg.DataVersion(self.fingerprint),
         )
 
     def _contract(self, entry: Table) -> dg.AssetCheckResult:
         """Written files were validated before their commit; those that were current must still be whole."""
-        torn = [str(file.path) for file in self._current if rows_in(file.path) != file.rows]
+        torn = self.torn()
         return dg.AssetCheckResult(
             asset_key=self.name,
             check_name=CONTRACT,
             passed=not torn,
             metadata={
                 "columns_checked": len(entry.columns),
-                "rows_validated": sum(file.rows for file in self._written),
+                "rows_validated": self.rows_validated,
                 "torn_files": torn,
             },
         )
@@ -143,19 +100,6 @@ def refill(
     made = make()
     for name, landing in landings.items():
         landing.wrote(landing.store.write(name, made[name], fingerprint=expected[name], **keys))
-
-
-def upstream(store: Store, name: str, **keys: str) -> str:
-    """The fingerprint of a partition that is about to be read.
-
-    Raises:
-        InputError: it is not there.
-    """
-    footer = store.footer(name, **keys)
-    if footer is None:
-        where = ", ".join(f"{key}={value}" for key, value in keys.items())
-        raise InputError(f"Table {name} has nothing for {where}: materialize the asset `{name}` first.")
-    return footer.fingerprint
 
 
 def contract_check(name: str) -> dg.AssetCheckSpec:

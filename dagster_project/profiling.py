@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagster_project import fingerprints
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import Landing, refill, upstream
-from dagster_project.progress import Progress
+from dagster_project.landing import Landing, refill
+from extract.job.progress import Progress
+from extract.job.tally import upstream
+from warehouse import fingerprints
 from warehouse.store import Store
 from warehouse.tables import table
 from warehouse.twins import is_twin, twin_slug

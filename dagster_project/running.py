@@ -12,16 +12,15 @@ import dagster as dg
 
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
-from dagster_project.defs.extraction import OF_TWINS
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
 from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, this_process
-from dagster_project.progress import Progress
-from extract.interventions import read_lesions, read_patches, read_size
-from extract.models import ModelEntry, check_dtype, check_placement, local_models, model_fingerprint, resolve
+from extract.job.extracting import OF_TWINS, refuse_taken_slug
+from extract.job.extracting import TABLES as EXTRACTED
+from extract.job.progress import Progress
+from extract.models import ModelEntry, local_models, model_fingerprint, resolve
 from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
 from warehouse.twins import original_slug
@@ -72,7 +71,7 @@ def chosen_models(warehouse: Warehouse, names: Sequence[str]) -> list[ModelEntry
                 f"`vesalius add {double.path} --slug NAME`."
             )
         if entry.slug not in registry:
-            _refuse_taken_slug(warehouse, entry)
+            refuse_taken_slug(warehouse.store, entry)
     return list(entries)
 
 
@@ -82,12 +81,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         InputError: one of them is not.
     """
-    read_lesions(settings.lesions)
-    read_patches(settings.sites)
-    if settings.memory is not None:
-        read_size(settings.memory)
-    check_dtype(settings.dtype)
-    check_placement(settings.placement)
+    settings.plan.check()
 
 
 def run_models(
@@ -189,18 +183,6 @@ def _run_config(job: str, settings: Settings) -> dict[str, Any]:
         chosen = settings.model_dump(exclude_none=True)
         config["resources"] = {"settings": {"config": chosen}}
     return config
-
-
-def _refuse_taken_slug(warehouse: Warehouse, entry: ModelEntry) -> None:
-    """A folder that is not registered must not overwrite what another folder of that name left in the warehouse."""
-    if warehouse.store.footer("models", model=entry.slug) is None:
-        return
-    source = warehouse.store.read("models", columns=["source"], model=entry.slug)["source"][0].as_py()
-    if source != entry.source:
-        raise InputError(
-            f"The warehouse holds {entry.slug!r} from {source}. Name this one with "
-            f"`vesalius add {entry.path} --slug NAME`."
-        )
 
 
 def _outcome(results: Sequence[dg.ExecuteInProcessResult]) -> Outcome:

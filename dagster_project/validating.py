@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from analyses.validity import VALIDATION_FILE
 from dagster_project.defs.analyses import PROFILED
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.resources import PROJECT, Settings, Warehouse
 from dagster_project.profiling import measured_concept, model_layers
 from dagster_project.progress import LogProgress
 from dagster_project.running import run_models, write_library
+from extract.job.extracting import TABLES as EXTRACTED
 from extract.library import CONCEPTS
 from extract.models import ModelEntry
 from warehouse.atomic import replacing

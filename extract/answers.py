@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig
 
-from extract.batches import make_batches
+from extract.batches import Batch, make_batches
 from extract.loading import LoadedModel
 from extract.memory import ran_out
 from extract.stack import Stack, positions
@@ -96,11 +96,9 @@ def extract_responses(
     padding = _padding(loaded, ends)
     asked = _Asked(loaded, Stack.of(loaded.model).layers, indices, new_tokens, ends, padding)
     lesions = range(INTACT, len(asked.layers))
-    budget = token_budget or TOKEN_BUDGETS.get(loaded.device.type, TOKEN_BUDGETS["cuda"])
-    with_answers = [[*tokens, *[padding] * new_tokens] for tokens in indices]
     answers: dict[Stream, list[int]] = {}
     surprise: dict[Stream, float] = {}
-    for batch in make_batches(with_answers, budget=max(budget // len(lesions), 1), padding=padding):
+    for batch in answer_batches(loaded, indices, new_tokens, token_budget):
         streams = [(prompt, lesion) for lesion in lesions for prompt in batch.rows.tolist()]
         answers |= zip(streams, _halving(partial(_answer, asked), streams), strict=True)
         intact = {prompt: answers[prompt, INTACT] for prompt, _ in streams}
@@ -108,6 +106,15 @@ def extract_responses(
         progress(len(batch.rows))
     for lesion in lesions if indices else ():
         yield _rows(asked, prompts, answers, surprise, lesion)
+
+
+def answer_batches(
+    loaded: LoadedModel, indices: Sequence[Sequence[int]], new_tokens: int, token_budget: int | None = None
+) -> list[Batch]:
+    """The batches in which prompts are answered; only their rows count, for each lesion pads them anew."""
+    budget = token_budget or TOKEN_BUDGETS.get(loaded.device.type, TOKEN_BUDGETS["cuda"])
+    with_answers = [[*tokens, *[0] * new_tokens] for tokens in indices]
+    return make_batches(with_answers, budget=max(budget // (loaded.layers + 1), 1))
 
 
 def token_agreement(answer: Sequence[int], intact: Sequence[int]) -> float:

@@ -20,6 +20,7 @@ from extract.loading import LoadedModel
 from extract.machine import Machine
 from extract.memory import Shape, free_memory, halving
 from extract.pairing import pair_rows, term_token
+from extract.sharing import Mine, beginners, portion, share_sweep
 from extract.sweep import FIRST, SITES, Vectors, sweep
 from extract.task import Pairs, Task, no_pairs
 from extract.tokenization import Tokenized, tokenize
@@ -63,6 +64,11 @@ class Wanted:
         return self.contributions or needs_parts(self.lesions, self.patches)
 
     @property
+    def needs_all(self) -> bool:
+        """Whether all prompts are swept, and not only those that are sampled."""
+        return self.activations or self.contributions
+
+    @property
     def reads(self) -> bool:
         """Whether anything of the residual stream is kept."""
         return self.activations or self.first_tokens or self.contributions
@@ -95,21 +101,45 @@ def split(loaded: LoadedModel, prompts: pa.Table) -> Tokenized:
     return tokenize(loaded.tokenizer, prompts, longest=loaded.longest, chat=chat, kind=loaded.kind)
 
 
-def prompts_swept(subject: Subject, wanted: Wanted) -> int:
-    """Prompts that go through the model."""
-    return len(make_task(subject, wanted, seed=0)[0].prompts)
-
-
-def row_counts(subject: Subject, wanted: Wanted, layers: int) -> dict[str, int]:
-    """Rows that each table gets."""
-    everywhere = subject.prompts.num_rows * len(_POSITIONS)
+def prompts_swept(subject: Subject, wanted: Wanted, own: torch.Tensor | None = None) -> int:
+    """Prompts that go through the model; of a shard, those that its own take from included."""
     task, _ = make_task(subject, wanted, seed=0)
+    return len((task if own is None else portion(task, own)).prompts)
+
+
+def share_out(
+    subject: Subject, wanted: Wanted, machine: Machine, count: int, *, token_budget: int | None = None
+) -> torch.Tensor:
+    """The number of each swept prompt's worker, from 1 to `count`: [prompt], in the order of the sweep's task.
+
+    Args:
+        subject, wanted: all that is to be done.
+        machine, token_budget: as the sweep's: what is shared out are its batches.
+        count: workers.
+    """
+    task, _ = make_task(subject, wanted, seed=0)
+    stack = machine.stack
+    budget, whole = sweep_budget(stack.device, token_budget), stack.cache is None
+    return share_sweep(task, layers=len(stack.layers), whole=whole, budget=budget, count=count)
+
+
+def sweep_budget(device: torch.device, token_budget: int | None) -> int:
+    """Tokens of a batch: as many as are asked for, or as suit the device."""
+    return token_budget or TOKEN_BUDGETS.get(device.type, TOKEN_BUDGETS["cuda"])
+
+
+def row_counts(subject: Subject, wanted: Wanted, layers: int, own: torch.Tensor | None = None) -> dict[str, int]:
+    """Rows that each table gets; of a shard, from its own prompts."""
+    task, sampled = make_task(subject, wanted, seed=0)
+    if own is None:
+        own = torch.ones(len(task.prompts), dtype=torch.bool)
+    everywhere = int(own.sum()) * len(_POSITIONS)
     return {
         "activations": everywhere * (layers + 1) if wanted.activations else 0,
-        "first_tokens": len(_first_tokens(subject)[0]) * (layers + 1) if wanted.first_tokens else 0,
+        "first_tokens": int(own[beginners(task)].sum()) * (layers + 1) if wanted.first_tokens else 0,
         "contributions": everywhere * layers * (len(SITES) - 1) if wanted.contributions else 0,
-        "lesions": subject.sample.num_rows * len(wanted.lesions) * layers,
-        "patches": patch_count(task, layers),
+        "lesions": int(own[sampled].sum()) * len(wanted.lesions) * layers,
+        "patches": patch_count(portion(task, own), layers),
     }
 
 
@@ -120,6 +150,7 @@ def run_sweep(
     wanted: Wanted,
     write: Write,
     *,
+    own: torch.Tensor | None = None,
     seed: int = 0,
     token_budget: int | None = None,
     memory: int | None = None,
@@ -133,6 +164,7 @@ def run_sweep(
         subject: prompts and pairs.
         wanted: which tables.
         write: called with each table's rows, a layer at a time in ascending order.
+        own: [prompt], which prompts of the sweep's task rows are handed out for, from `share_out`; by default all.
         seed: of the donors of resample lesions.
         token_budget: tokens of a batch; by default what suits the device.
         memory: bytes that streams may take; by default half of what is free.
@@ -143,14 +175,14 @@ def run_sweep(
             for the memory.
     """
     task, sampled = make_task(subject, wanted, seed=seed)
-    if not task.prompts:
+    mine = Mine(task, own)
+    if not mine.task.prompts:
         return
     whole = machine.stack.cache is None
     shape = Shape(loaded.layers, loaded.width * loaded.model.dtype.itemsize, whole=whole)
     device = machine.stack.device
-    found, keys = Found(task, loaded.layers), key_columns(subject.prompts)
-    # Of each first token the first prompt that begins so, which the task has in any case.
-    _, beginners = np.unique([prompt[0] for prompt in task.prompts], return_index=True)
+    found = Found(task, loaded.layers)
+    keys = key_columns(subject.prompts.filter(pa.array(mine.own.numpy()))) if wanted.needs_all else []
     read = -2
 
     def reading(layer: int, vectors: Vectors) -> None:
@@ -158,13 +190,13 @@ def run_sweep(
         # A sweep that starts again after it ran out of memory comes by layers that are written already.
         if layer <= read:
             return
-        if wanted.activations:
-            write("activations", vector_rows("activations", layer, keys, {"resid": vectors["resid"]}))
-        if wanted.first_tokens:
-            write("first_tokens", _first_token_rows(layer, subject, vectors["resid"][FIRST][beginners]))
-        if wanted.contributions and layer >= 0:
-            parts = {site: vectors[site] for site in SITES[1:]}
-            write("contributions", vector_rows("contributions", layer, keys, parts))
+        if wanted.activations and mine.count:
+            write("activations", vector_rows("activations", layer, keys, mine.vectors(vectors, SITES[:1])))
+        if wanted.first_tokens and len(mine.beginners):
+            first = vectors["resid"][FIRST][mine.beginners]
+            write("first_tokens", _first_token_rows(layer, subject, mine.first_tokens, first))
+        if wanted.contributions and layer >= 0 and mine.count:
+            write("contributions", vector_rows("contributions", layer, keys, mine.vectors(vectors, SITES[1:])))
         read = layer
 
     with threads(loaded) as workers:
@@ -173,12 +205,16 @@ def run_sweep(
             done = partial(_scaled, progress, share)
             found.add(part, sweep(machine, part, budget=budget, workers=workers, reading=reading, progress=done))
 
-        budget = token_budget or TOKEN_BUDGETS.get(device.type, TOKEN_BUDGETS["cuda"])
-        halving(task, shape, free_memory(device) if memory is None else memory, budget, run)
-    for rows in lesion_rows(found, subject.sample, sampled):
+        budget = sweep_budget(device, token_budget)
+        halving(mine.task, shape, free_memory(device) if memory is None else memory, budget, run)
+    kept = mine.own[sampled].numpy()
+    for rows in lesion_rows(
+        found, subject.sample.filter(pa.array(kept)) if len(kept) else subject.sample, sampled[kept]
+    ):
         write("lesions", rows)
-    for rows in patch_rows(found, subject.pairs.select(["template", "term", "corrupting_term"]), task):
-        write("patches", rows)
+    if len(mine.task.pairs):
+        for rows in patch_rows(found, subject.pairs.select(["template", "term", "corrupting_term"]), task):
+            write("patches", rows)
 
 
 def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, torch.Tensor]:
@@ -193,7 +229,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
     tokens = subject.tokenized.table
     sampled = rows_of(subject.sample, subject.prompts) if wanted.lesions else np.zeros(0, np.int64)
     clean, corrupted = pair_rows(subject.pairs, subject.prompts) if wanted.patches else (sampled[:0], sampled[:0])
-    if wanted.activations or wanted.contributions:
+    if wanted.needs_all:
         chosen = np.arange(subject.prompts.num_rows)
     else:
         beginners = _first_tokens(subject)[1] if wanted.first_tokens else sampled[:0]
@@ -274,9 +310,10 @@ def _first_tokens(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return tokens, prompts, counts
 
 
-def _first_token_rows(layer: int, subject: Subject, vectors: torch.Tensor) -> pa.Table:
-    """A layer's rows of `first_tokens`, from vectors [token, width]."""
+def _first_token_rows(layer: int, subject: Subject, some: np.ndarray, vectors: torch.Tensor) -> pa.Table:
+    """A layer's rows of `first_tokens` for some [token] of the tokens, from vectors [some token, width]."""
     tokens, _, counts = _first_tokens(subject)
+    tokens, counts = tokens[some], counts[some]
     schema = table("first_tokens").schema(vectors.shape[1])
     vector = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().reshape(-1)), vectors.shape[1])
     columns = [np.full(len(tokens), layer), tokens, vector, counts]

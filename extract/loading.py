@@ -176,6 +176,11 @@ def _bring_to(model: "PreTrainedModel", device: str, slug: str) -> None:
         raise ModelError(f"{slug} can't be brought to the device {device!r}: {error}") from error
 
 
+def offload_folder(registry: Path, slug: str, asked: str | None = None) -> Path:
+    """Where the weights of a model may lie that neither a device nor the memory holds: as asked, or by the registry."""
+    return (Path(asked).expanduser() if asked else registry.parent / "build" / "offload") / slug
+
+
 def offload_place(entry: ModelEntry, placement: str | None, folder: Path) -> Path | None:
     """The folder that weights may be offloaded to; None where they stay on the device, or in memory.
 

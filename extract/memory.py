@@ -51,7 +51,7 @@ def task_bytes(task: Task, shape: Shape) -> int:
     if task.lesions:
         tokens += shape.layers * len(task.lesions) * int(lengths[task.lesioned].sum())
     for patch in task.patches:
-        tokens += shape.layers * int(_patched_tokens(task, patch.position, whole=shape.whole).sum())
+        tokens += shape.layers * int(patched_tokens(task, patch.position, whole=shape.whole).sum())
     return tokens * shape.bytes_per_token
 
 
@@ -124,7 +124,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _patched_tokens(task: Task, position: str, *, whole: bool) -> Tensor:
+def patched_tokens(task: Task, position: str, *, whole: bool) -> Tensor:
     """[pair], tokens that the streams of one layer hold, for a patch at a position."""
     lengths = torch.tensor([len(task.prompts[prompt]) for prompt in task.pairs.corrupted.tolist()])
     if whole:
@@ -162,17 +162,17 @@ def _lesion_task(task: Task, chosen: Tensor) -> Task:
     lesioned = torch.zeros(len(task.prompts), dtype=torch.bool)
     lesioned[chosen] = True
     givers = task.givers & torch.isin(task.templates, task.templates[chosen])
-    return _narrowed(replace(task, lesioned=lesioned, population=givers), lesioned | givers)
+    return narrowed(replace(task, lesioned=lesioned, population=givers), lesioned | givers)
 
 
 def _patch_task(task: Task, chosen: Tensor) -> Task:
     pairs = Pairs(*(values[chosen] for values in vars(task.pairs).values()))
     kept = torch.zeros(len(task.prompts), dtype=torch.bool)
     kept[pairs.clean] = kept[pairs.corrupted] = True
-    return _narrowed(replace(task, pairs=pairs), kept)
+    return narrowed(replace(task, pairs=pairs), kept)
 
 
-def _narrowed(task: Task, kept: Tensor) -> Task:
+def narrowed(task: Task, kept: Tensor) -> Task:
     """The task without the prompts that are not kept."""
     rows = kept.nonzero()[:, 0]
     now = torch.full((len(kept),), -1)
@@ -189,5 +189,6 @@ def _narrowed(task: Task, kept: Tensor) -> Task:
         population=None if task.population is None else task.population[rows],
         pairs=pairs,
         numbers=rows if task.numbers is None else task.numbers[rows],
+        company=None if task.company is None else task.company[rows],
         layout=None if task.layout is None else task.layout.rows(rows),
     )

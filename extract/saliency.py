@@ -4,7 +4,7 @@ Belongs here: which prompts are asked, what is differentiated, and the rows of t
 layers is in `descent`, the names of modules are in `modules`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extract.batches import make_batches
+from extract.batches import Batch, make_batches
 from extract.descent import Asked, Descent
 from extract.gradients import ABSOLUTE, EFFECT, SQUARED
 from extract.loading import LoadedModel
@@ -74,6 +74,18 @@ def extract_saliency(
         yield layer_table(layer, named, found, keys, prompts_of)
 
 
+def saliency_batches(
+    loaded: LoadedModel,
+    indices: Sequence[Sequence[int]],
+    token_budget: int | None = None,
+    *,
+    read: Sequence[int] | None = None,
+) -> list[Batch]:
+    """The batches in which prompts with an answer are run; tokens of a batch by default as suit the device."""
+    budget = token_budget or TOKEN_BUDGETS.get(loaded.device.type, TOKEN_BUDGETS["cuda"])
+    return make_batches(indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0, read=read)
+
+
 @torch.inference_mode(mode=False)
 def _measured(
     loaded: LoadedModel,
@@ -85,9 +97,7 @@ def _measured(
 ) -> tuple[list[LayerModules], list[dict[str, Tensor]]]:
     """Every layer's modules and their sums; out of inference mode, whose tensors no graph takes."""
     stack = Stack.of(loaded.model)
-    budget = token_budget or TOKEN_BUDGETS.get(stack.device.type, TOKEN_BUDGETS["cuda"])
-    padding = loaded.tokenizer.pad_token_id or 0
-    batches = make_batches(asked.indices, budget=budget, padding=padding, read=asked.read)
+    batches = saliency_batches(loaded, asked.indices, token_budget, read=asked.read)
     modules = [layer_modules(layer) for layer in stack.layers]
     return modules, Descent(loaded, stack, modules, asked, progress).run(batches, stored_bytes)
 

@@ -113,10 +113,11 @@ class _Climb:
         donors = choose_donors(task) if bool(task.givers.any()) else torch.zeros(0, dtype=torch.long)
         engine = Engine(machine.stack, parts, task, budget, self._places, donors.to(device))
         taken_from = _taken_from(task)
-        kinds = _kinds(task, taken_from)
         self.batches = [
             Streams(engine, batch.to(device), shelved=bool(taken_from[batch.rows].any()))
-            for batch in make_batches(task.prompts, budget=budget, kinds=kinds, side=side, read=task.read.tolist())
+            for batch in make_batches(
+                task.prompts, budget=budget, kinds=kinds(task), side=side, read=task.read.tolist()
+            )
         ]
         self._into: Vectors = {}
         self._work = sum(streams.work(layer) for streams in self.batches for layer in range(self._layers))
@@ -263,11 +264,14 @@ def _taken_from(task: Task) -> Tensor:
     return taken
 
 
-def _kinds(task: Task, taken_from: Tensor) -> list[int]:
-    """A number for each prompt's template and for what is done with it: prompts of two kinds share no batch."""
+def kinds(task: Task) -> list[int]:
+    """[prompt], a number for its template and for what is done with it: prompts of two kinds share no batch."""
+    if task.company is not None:
+        company: list[int] = task.company.tolist()
+        return company
     lesioned = task.lesioned.long() if task.lesions else torch.zeros(len(task.prompts), dtype=torch.long)
-    kinds: list[int] = (task.templates * 4 + lesioned * 2 + taken_from.long()).tolist()
-    return kinds
+    found: list[int] = (task.templates * 4 + lesioned * 2 + _taken_from(task).long()).tolist()
+    return found
 
 
 def _answers(head: Head, states: Tensor, answers: Tensor) -> Iterator[tuple[slice, Outcome]]:

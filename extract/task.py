@@ -79,6 +79,7 @@ class Task:
         pairs: of which pairs.
         seed: of the donors of resample lesions.
         numbers: [prompt], what each prompt is called in the task that this one was cut from; None if it was not cut.
+        company: [prompt], a number: prompts of two numbers share no batch; by default it follows from what is wanted.
         layout: where prompts are read; None for where those of a decoder are: at the last token, and for the mean at
             all but the first.
     """
@@ -97,6 +98,7 @@ class Task:
     pairs: Pairs = field(default_factory=no_pairs)
     seed: int = 0
     numbers: Tensor | None = None
+    company: Tensor | None = None
     layout: Layout | None = None
 
     @property

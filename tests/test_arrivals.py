@@ -17,14 +17,14 @@ from tiny_models import save_tiny
 
 from dagster_project import arrivals
 from dagster_project.arrivals import Memory, Seen, SeenLibrary, look, look_at_library
-from dagster_project.defs.extraction import OF_TWINS
 from dagster_project.defs.jobs import LAND
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.requests import RESTARTS, last_settings
 from dagster_project.defs.resources import Warehouse
 from dagster_project.defs.schedules import nightly_atlas
 from dagster_project.defs.sensors import new_models
-from dagster_project.inbox import read_inbox
+from extract.inbox import read_inbox
+from extract.job.extracting import OF_TWINS
 from extract.models import ModelEntry, add_model, load_registry, model_fingerprint
 
 FOREVER = float("inf")

@@ -8,6 +8,7 @@ import torch
 from benchmarks import extraction, lesions, naive, offload, patching, saliency
 from benchmarks.models import Shape, build_model, random_pairs, random_tokens, rounded
 from benchmarks.paired import check_equal, paired_seconds, ratio
+from benchmarks.scaling import Cost, slopes
 
 TOY = Shape(layers=3, width=32, vocabulary=500)
 
@@ -18,6 +19,13 @@ def test_a_short_base_is_run_before_each_other_workload_and_counts_by_its_mean()
     seconds = paired_seconds(workloads, rounds=2, base="base", warm_up=False)
     assert order == ["base", *["base", "one", "base", "other"] * 2]
     assert {name: len(values) for name, values in seconds.items()} == {"base": 2, "one": 2, "other": 2}
+
+
+def test_slopes_tell_what_one_more_costs_and_how_the_cost_grows() -> None:
+    found = slopes([2, 4, 8], [Cost(seconds=3.0 * size, bytes=size**2) for size in (2, 4, 8)])
+    assert found["seconds_each"] == pytest.approx(3)
+    assert found["seconds_exponent"] == pytest.approx(1)
+    assert found["bytes_exponent"] == pytest.approx(2)
 
 
 def test_the_round_to_warm_up_does_not_count() -> None:

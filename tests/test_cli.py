@@ -267,7 +267,7 @@ def test_a_broken_concept_leaves_what_landed_before(world: Path, elsewhere: Path
 
 
 def test_a_term_that_the_tokenizer_makes_empty(elsewhere: Path, world: Path) -> None:
-    from dagster_project import measuring
+    from extract.job import measuring
 
     right = measuring.load_model
 

@@ -15,7 +15,6 @@ from tiny_library import write_library
 from tiny_models import LAYERS, save_tiny
 
 import extract.extraction
-from dagster_project import fingerprints, measuring
 from dagster_project.definitions import build_defs
 from dagster_project.defs import analyses, charts, extraction, library, maps, references
 from dagster_project.defs.jobs import ATLAS, LIBRARY, MEASURE
@@ -23,11 +22,13 @@ from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import PROCESS_TAG, fail_dead_runs, open_instance, this_process
 from dagster_project.landing import CONTRACT, column_schema
-from dagster_project.progress import LineProgress
 from dagster_project.running import Outcome, chosen_models, own_error, run_models
 from dagster_project.summary import summarize
+from extract.job import measuring
+from extract.job.progress import LineProgress
 from extract.models import add_model
 from extract.tokenization import Tokenized
+from warehouse import fingerprints
 from warehouse.errors import InputError, ModelError, StoreError, TableError, TransientError
 from warehouse.tables import table
 
@@ -429,7 +430,7 @@ from pathlib import Path
 import extract.extraction
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import open_instance
-from dagster_project.progress import LineProgress
+from extract.job.progress import LineProgress
 from dagster_project.running import chosen_models, run_models
 
 right = extract.extraction.run_sweep

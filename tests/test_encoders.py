@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -21,7 +22,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from analyses.geometry import cosine_distances
 from analyses.silhouettes import group, silhouette
 from dagster_project.defs.resources import PROJECT, Settings, Warehouse
-from dagster_project.progress import LineProgress
 from dagster_project.running import chosen_models, run_models
 from dagster_project.summary import unmeasured_of
 from extract.architectures import ENCODERS, tiny_model
@@ -30,6 +30,11 @@ from extract.descent import TARGETS, Asked, Descent
 from extract.extraction import Subject, Wanted, make_task, split
 from extract.gradients import ABSOLUTE, EFFECT
 from extract.interventions import LESION_KINDS, PATCH_POSITIONS, Lesion, Patch
+from extract.job.extracting import TABLES, extract_model, merge_model
+from extract.job.material import Material
+from extract.job.measuring import SHARED
+from extract.job.plan import Plan
+from extract.job.progress import LineProgress
 from extract.kinds import DECODER, ENCODER, MASKED, kind_of
 from extract.library import CONCEPTS, load_library
 from extract.loading import LoadedModel, load_model
@@ -37,6 +42,7 @@ from extract.machine import make_machine
 from extract.models import ModelEntry, load_registry, model_files
 from extract.modules import layer_modules
 from extract.prompts import labels_table, prompts_table
+from extract.shards import Shard
 from extract.shelf import choose_donors
 from extract.stack import Stack
 from extract.sweep import sweep
@@ -478,6 +484,34 @@ def test_an_encoder_without_a_head_is_measured_by_its_states_and_the_rest_is_sai
     assert {row["metric"] for row in profiles} >= {"silhouette_cosine", "silhouette_cosine_over_spelling"}
     maps = store.read("localisations", model="tiny", concept="colours").to_pylist()
     assert {row["verdict"] for row in maps if row["mode"] == "consensus"} <= {"not measured", "not known"}
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_shards_of_an_encoder_merge_into_what_an_unsplit_run_gives(tmp_path: Path, *, head: bool) -> None:
+    folder = save_encoder(tmp_path / "tiny", "bert", head=head)
+    library = load_library(tmp_path / "tiny-library").select(["colours"])
+    plan = Plan(sample=8, held_out=2, sites=("resid", "delta:term", "resid:token"), token_budget=60)
+    whole, shared = (Material(Store(tmp_path / name), ModelEntry("tiny", folder), plan) for name in ("whole", "shared"))
+    quiet = LineProgress(lambda _: None)
+    tallies = extract_model(whole, library, TABLES, quiet)
+    for number in (2, 1):
+        extract_model(shared, library, TABLES, quiet, Shard(number, 2))
+    merge_model(shared, library, TABLES, 2)
+    assert (tallies["responses"].not_measured is None, tallies["lesions"].not_measured is None) == (False, head)
+    keys = {"model": "tiny", "concept": "colours"}
+    for name in SHARED:
+        if name == "contributions":
+            continue
+        assert shared.store.footer(name, **keys) == whole.store.footer(name, **keys)
+        found, expected = shared.store.read(name, **keys), whole.store.read(name, **keys)
+        assert (expected.num_rows > 0) == (name not in whole.unmeasured), name
+        if name in {"activations", "saliency"}:
+            assert found.equals(expected), name
+            continue
+        assert found.select(table(name).key_names).equals(expected.select(table(name).key_names))
+        for column in expected.schema:
+            if pa.types.is_floating(column.type):
+                numpy.testing.assert_allclose(found[column.name], expected[column.name], rtol=1e-4, atol=1e-5)
 
 
 # Models that come as packages

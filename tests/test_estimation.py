@@ -17,10 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from dagster_project.cli import app
-from dagster_project.defs.extraction import TABLES
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import open_instance
-from dagster_project.progress import for_console
 from dagster_project.running import run_models
 from dagster_project.terminal import console
 from extract import sweep as sweeping
@@ -28,6 +26,8 @@ from extract.costs import sweep_work
 from extract.estimation import Estimate, estimate
 from extract.hollow import ATTENDED, MLP, PROJECTED, passage
 from extract.interventions import Lesion, Patch
+from extract.job.extracting import TABLES
+from extract.job.progress import for_console
 from extract.library import load_library
 from extract.machine import make_machine
 from extract.models import ModelEntry
@@ -251,7 +251,7 @@ def test_a_run_that_can_not_fit_is_refused_before_the_model_is_loaded(
         loaded.append("loaded")
         raise MemoryError("loaded all the same")
 
-    monkeypatch.setattr("dagster_project.measuring.load_model", load)
+    monkeypatch.setattr("extract.job.measuring.load_model", load)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=1000, percent=1.0))
     words = ("run", "--model", str(folder / "tiny"), "--no-umap", "--no-untrained")
     refused = _vesalius(folder, *words)

@@ -19,9 +19,9 @@ from dagster_project.defs import answers
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import CONTRACT
-from dagster_project.progress import LineProgress
 from extract.endpoint import COMPLETION_PRICE, MODEL, PARALLEL, PROMPT_PRICE, TIMEOUT, URL, Endpoint
 from extract.endpoint import KEY as KEY_VARIABLE
+from extract.job.progress import LineProgress
 from extract.judgements import Judgements, count_questions, judge_responses, noise_floor
 from extract.rubric import INSTRUCTIONS, RUBRIC
 from extract.verdicts import open_verdicts

@@ -16,8 +16,6 @@ from tiny_library import write_library
 from tiny_models import LAYERS, save_tiny
 
 from dagster_project.definitions import build_defs
-from dagster_project.defs.extraction import OF_TWINS
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import LAND
 from dagster_project.defs.library import TABLES as LIBRARY
 from dagster_project.defs.partitions import register_models
@@ -25,6 +23,8 @@ from dagster_project.defs.requests import request
 from dagster_project.defs.resources import PROJECT, Warehouse
 from dagster_project.instance import fail_dead_runs, open_instance
 from dagster_project.inventory import inventory
+from extract.job.extracting import OF_TWINS
+from extract.job.extracting import TABLES as EXTRACTED
 from extract.models import add_model
 from warehouse.tables import TABLES
 
@@ -140,9 +140,9 @@ import sys, time
 from pathlib import Path
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.instance import open_instance
-from dagster_project.progress import LineProgress
+from extract.job.progress import LineProgress
 from dagster_project.running import chosen_models, run_models
-from dagster_project.defs.extraction import TABLES
+from extract.job.extracting import TABLES
 import extract.extraction
 
 root, concepts, models, ready, go = sys.argv[1:]

@@ -15,12 +15,12 @@ from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 import extract.quantizing
-from dagster_project import measuring
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.model_states import model_states
-from dagster_project.progress import LineProgress
 from dagster_project.running import check_settings, chosen_models, run_models
 from extract import hashes, loading
+from extract.job import measuring
+from extract.job.progress import LineProgress
 from extract.loading import describe, load_model
 from extract.models import ModelEntry, model_fingerprint
 from extract.quantizing import Quantized, bits_config, has_gradients

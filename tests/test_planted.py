@@ -7,8 +7,8 @@ import pytest
 
 from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.progress import LineProgress
 from dagster_project.running import chosen_models, run_models
+from extract.job.progress import LineProgress
 from warehouse.query import connect
 
 CONCEPTS = ["symptoms", "diseases", "drugs", "animals", "countries"]

@@ -16,17 +16,18 @@ from tiny_library import write_library
 from tiny_models import ARCHITECTURES, LAYERS, save_tiny
 from transformers import AutoConfig
 
-from dagster_project import measuring, running
+from dagster_project import running
 from dagster_project.definitions import build_defs
-from dagster_project.defs.extraction import OF_TWINS
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.jobs import LIBRARY, MEASURE
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.gathering import gather, partitions_of
-from dagster_project.progress import LineProgress
 from dagster_project.running import Outcome, chosen_models, run_models
 from dagster_project.summary import summarize
+from extract.job import measuring
+from extract.job.extracting import OF_TWINS
+from extract.job.extracting import TABLES as EXTRACTED
+from extract.job.progress import LineProgress
 from extract.loading import describe, load_model
 from extract.models import ModelEntry, add_model, load_registry, model_fingerprint, plants_table, resolve, slug_of
 from extract.untrained import compared, pairs_among, random_model, weights_on_disk

@@ -18,7 +18,7 @@ from dagster_project.landing import (
     land_together,
 )
 from dagster_project.profiling import Profiling, drawn_kind, model_layers, projections_fingerprint
-from dagster_project.progress import Progress
+from extract.job.progress import Progress
 from warehouse.tables import table
 
 

@@ -11,16 +11,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land, upstream
-from dagster_project.progress import Progress
+from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
 from extract.endpoint import MODEL, NO_ENDPOINT, URL, Endpoint, endpoint_from
+from extract.job.progress import Progress
+from extract.job.tally import upstream
 from extract.judge import Spent
 from extract.judgements import count_questions, judge_responses, noise_floor
 from extract.rubric import RUBRIC
 from extract.verdicts import open_verdicts
+from warehouse import fingerprints
 from warehouse.places import local_folder
 from warehouse.tables import table
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pyarrow.compute as pc
 
-from dagster_project import fingerprints
 from dagster_project.defs.analyses import PROFILED
-from dagster_project.defs.extraction import TABLES as EXTRACTED
 from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.gathering import fingerprints_of, gather, partitions_of
-from dagster_project.landing import RETRIES, failing_clearly, upstream
+from dagster_project.landing import RETRIES, failing_clearly
 from dagster_project.pictures import draw, is_current, picture_metadata
-from dagster_project.progress import Progress
+from extract.job.extracting import TABLES as EXTRACTED
+from extract.job.progress import Progress
+from extract.job.tally import upstream
 from extract.library import Concept
+from warehouse import fingerprints
 from warehouse.catalog import build_catalog
 from warehouse.errors import InputError
 from warehouse.store import Store

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pyarrow as pa
 
-from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Warehouse
 from dagster_project.gathering import fingerprints_of, gather, partitions_of
 from dagster_project.landing import RETRIES, failing_clearly
 from dagster_project.pictures import draw, is_current, picture_metadata
+from warehouse import fingerprints
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What a model makes of the prompts: what it is, how it splits them, what its layers do. A partition a model.
 
 One step fills all these tables, because they share the model in memory: it is loaded once a run, and only if something
-is to be done. The work itself is in `dagster_project.measuring` and in `extract`.
+is to be done. The work itself is in `extract.job` and in `extract`.
 """
 
 import dagster as dg
@@ -9,8 +9,10 @@ import dagster as dg
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import RETRIES, Reports, contract_check, failing_clearly, land, land_together
-from dagster_project.measuring import SWEPT, Measuring
-from dagster_project.progress import Progress
+from extract.job.extracting import TABLES
+from extract.job.material import Material
+from extract.job.measuring import SWEPT, Measuring
+from extract.job.progress import Progress
 from warehouse.tables import table
 
 _PROMPTS = ["models", "prompts", "terms", "labels"]
@@ -29,23 +31,23 @@ _DEPENDS = {
     "responses": ["tokens", *_PROMPTS],
 }
 _WITHOUT_TORCH = {"models", "plants", "unmeasured"}
-TABLES = list(_DEPENDS)
-OF_TWINS = ["models", "unmeasured", "tokens", "activations", "first_tokens"]
-"""What is made of an untrained twin: it knows no answer that a lesion could take or a patch bring back."""
+
+
+SPECS = [
+    dg.AssetSpec(
+        name,
+        description=table(name).doc,
+        group_name="extraction",
+        kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
+        deps=depends,
+    )
+    for name, depends in _DEPENDS.items()
+]
 
 
 @dg.multi_asset(
     name="extraction",
-    specs=[
-        dg.AssetSpec(
-            name,
-            description=table(name).doc,
-            group_name="extraction",
-            kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
-            deps=depends,
-        )
-        for name, depends in _DEPENDS.items()
-    ],
+    specs=SPECS,
     check_specs=[contract_check(name) for name in TABLES],
     partitions_def=MODELS,
     can_subset=True,
@@ -60,7 +62,10 @@ def extraction(
 ) -> Reports:
     """Run the model over all prompts that it has not seen, and do to it what was not done yet."""
     with failing_clearly():
-        work = Measuring(warehouse, settings, progress, context.partition_key)
+        entry = warehouse.model(context.partition_key, settings.model_folder)
+        offloaded = warehouse.offload_folder(entry.slug, settings.offload_folder)
+        material = Material(warehouse.store, entry, settings.plan, offloaded)
+        work = Measuring(material, warehouse.library(settings.concepts).names, progress)
         chosen = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         swept = [name for name in chosen if name in SWEPT]
         for name in chosen:

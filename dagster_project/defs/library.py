@@ -2,11 +2,9 @@
 
 import dagster as dg
 
-from dagster_project import fingerprints
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
-from extract.library import Concept
-from extract.prompts import library_tables
+from extract.job.extracting import write_concept
 from warehouse.tables import STAGES, table
 
 TABLES = [entry.name for entry in STAGES["library"]]
@@ -36,15 +34,8 @@ def library(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: S
 
         def fill(landing: Landing) -> None:
             for concept in chosen.concepts:
-                _write(landing, concept)
+                write_concept(landing, concept)
 
         for name in TABLES:
             if dg.AssetKey(name) in context.selected_asset_keys:
                 yield from land(warehouse.store, name, fill)
-
-
-def _write(landing: Landing, concept: Concept) -> None:
-    expected = fingerprints.library(landing.name, concept.fingerprint)
-    if not landing.is_current(expected, concept=concept.name):
-        rows = library_tables(concept)[landing.name]
-        landing.wrote(landing.store.write(landing.name, rows, fingerprint=expected, concept=concept.name))

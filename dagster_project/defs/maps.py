@@ -7,7 +7,6 @@ warehouse alone.
 import dagster as dg
 import pyarrow as pa
 
-from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.gathering import fingerprints_of, gather, partitions_of
@@ -20,10 +19,12 @@ from dagster_project.landing import (
     land,
     land_together,
     refill,
-    upstream,
 )
 from dagster_project.profiling import Profiling, measured_concept, model_layers
-from dagster_project.progress import LogProgress, Progress
+from dagster_project.progress import LogProgress
+from extract.job.progress import Progress
+from extract.job.tally import upstream
+from warehouse import fingerprints
 from warehouse.tables import table
 from warehouse.versions import file_hash
 

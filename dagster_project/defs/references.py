@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from dagster_project import fingerprints
 from dagster_project.defs.resources import Warehouse
 from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
+from warehouse import fingerprints
 from warehouse.tables import table
 from warehouse.versions import file_hash
 

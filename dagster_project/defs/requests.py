@@ -14,9 +14,9 @@ from dagster._core.storage.tags import (
 )
 
 from dagster_project.defs.analyses import PROFILED
-from dagster_project.defs.extraction import OF_TWINS
 from dagster_project.defs.library import TABLES as LIBRARY
 from dagster_project.defs.resources import Settings
+from extract.job.extracting import OF_TWINS
 from warehouse.twins import is_twin
 
 RESTARTS = {MAX_RETRIES_TAG: "2", RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false"}

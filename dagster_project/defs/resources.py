@@ -1,19 +1,22 @@
 """What a run is given: where things lie (`Warehouse`), and how much is measured (`Settings`).
 
 Both are Dagster resources: `Warehouse` is fixed when the definitions are built, `Settings` can be set for each run, in
-the UI's launchpad under `resources: settings: config`. How progress is shown is in `dagster_project.progress`.
+the UI's launchpad under `resources: settings: config`. How progress is shown is in `extract.job.progress`.
 """
 
 import os
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
-from dagster_project.inbox import INBOX, read_inbox, whole_models
 from extract.checking import check
+from extract.inbox import INBOX, read_inbox, whole_models
+from extract.job.plan import Plan
 from extract.library import CONCEPTS, Library, load_library
+from extract.loading import offload_folder
 from extract.models import ModelEntry, load_registry, resolve
 from warehouse.errors import ConceptError, ModelError
 from warehouse.places import ObjectPlace, Place, place
@@ -88,7 +91,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def offload_folder(self, slug: str, asked: str | None = None) -> Path:
         """Where the weights of a model may lie that neither a device nor the memory holds."""
-        return (Path(asked).expanduser() if asked else Path(self.models).parent / "build" / "offload") / slug
+        return offload_folder(Path(self.models), slug, asked)
 
     def library(self, only: list[str]) -> Library:
         """The concept library, narrowed to the concepts named, if any are.
@@ -177,6 +180,12 @@ class Settings(dg.ConfigurableResource):  # type: ignore[type-arg]
     even_if_it_may_not_fit: bool = Field(
         default=False, description="Load a model though memory or disk seem too small for it."
     )
+
+    @property
+    def plan(self) -> Plan:
+        """What of it concerns the extraction."""
+        own = {field.name: getattr(self, field.name) for field in fields(Plan)}
+        return Plan(**own | {"lesions": tuple(self.lesions), "sites": tuple(self.sites)})
 
 
 def _root(given: str | Path) -> str:

@@ -17,7 +17,7 @@ from dagster_project.defs.jobs import LAND, LAND_JOB
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.requests import last_settings, request
 from dagster_project.defs.resources import Warehouse
-from dagster_project.inbox import read_inbox
+from extract.inbox import read_inbox
 from extract.models import ModelEntry, load_registry, model_fingerprint
 from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import VesaliusError

@@ -25,7 +25,7 @@ _COSTS = {
     "maps": "statistics",
     "atlas": "files",
 }
-_LIGHT = {"models", "plants", "tokens", "pair_tokens", "judgements", "findings"}
+_LIGHT = {"models", "plants", "unmeasured", "tokens", "pair_tokens", "judgements", "findings"}
 """Assets that cost less than their group: no forward pass and no resampling of ours."""
 
 _NIGHTLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(hours=36))

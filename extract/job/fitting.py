@@ -6,10 +6,10 @@ concept, the vectors that are not in the warehouse yet. The whole estimate is `v
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dagster_project.defs.resources import Settings
+from extract.job.plan import Plan
 from extract.models import ModelEntry
 from extract.outline import outline
 from extract.room import Load, Room, memory, refusals, refuse, remedies, weights_on_device
@@ -26,17 +26,23 @@ _BYTES = {"float32": 3.0, "bfloat16": 1.9}
 
 
 def check_fits(
-    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], *, device: str, placement: str
+    entry: ModelEntry,
+    plan: Plan,
+    stores: Sequence[Store],
+    prompts: Mapping[str, int],
+    *,
+    device: str,
+    placement: str | None,
 ) -> None:
     """See that a model, and what is made of it, may fit.
 
     Args:
         entry: the model.
-        settings: of the run.
-        store: where tables are written.
+        plan: of the run.
+        stores: where tables lie already; into the last of them they are written.
         prompts: of each concept, how many the model is run over.
         device: where it is loaded.
-        placement: where its weights lie.
+        placement: where its weights lie; None for where its entry says.
 
     Raises:
         InputError: it surely does not, or the disk is too small; the message says what would do.
@@ -45,14 +51,14 @@ def check_fits(
     import torch
 
     try:
-        shape = outline(entry, settings.dtype)
+        shape = outline(entry, plan.dtype)
     except ModelError:
         # Loading fails too, and says better what is wrong; or it knows a model that has no outline.
         return
     on_gpu = torch.device(device).type == "cuda"
     host = int(psutil.virtual_memory().available)
     free = int(torch.cuda.mem_get_info(torch.device(device))[0]) if on_gpu else host
-    room = Room(device if on_gpu else "main memory", free, free_disk(store.root), shared=not on_gpu)
+    room = Room(device if on_gpu else "main memory", free, free_disk(stores[-1].root), shared=not on_gpu)
     most = max(prompts.values(), default=0)
     tokens = most * _TOKENS
     load = Load(
@@ -68,11 +74,11 @@ def check_fits(
         saliency_tokens=0,
         answer_rows=0,
         answer_tokens=0,
-        contributions=settings.contributions,
+        contributions=plan.contributions,
     )
-    weights = weights_on_device(shape, placement, entry.quantization)
+    weights = weights_on_device(shape, placement or entry.placement, entry.quantization)
     need = memory(load, shape, weights=weights, shared=not on_gpu)
-    rows = _vectors(entry, settings, store, prompts, len(shape.layers))
+    rows = _vectors(entry, plan, stores, prompts, len(shape.layers))
     tables = {name: int(count * shape.width * _BYTES[shape.dtype]) for name, count in rows.items()}
     why = refusals(need, sum(tables.values()), shape, room)
     refuse(why, [*remedies(need, tables, shape, room, host=host)] if why else [], HOW)
@@ -87,15 +93,15 @@ def free_disk(root: object) -> int:
 
 
 def _vectors(
-    entry: ModelEntry, settings: Settings, store: Store, prompts: Mapping[str, int], layers: int
+    entry: ModelEntry, plan: Plan, stores: Sequence[Store], prompts: Mapping[str, int], layers: int
 ) -> dict[str, int]:
     """Vectors of each table, but for those that lie there already."""
     wanted = {"activations": 3 * (layers + 1)}
-    if settings.contributions and not entry.is_untrained:
+    if plan.contributions and not entry.is_untrained:
         wanted["contributions"] = 6 * layers
     found = dict.fromkeys(wanted, 0)
     for name, each in wanted.items():
         for concept, count in prompts.items():
-            if store.footer(name, model=entry.slug, concept=concept) is None:
+            if all(store.footer(name, model=entry.slug, concept=concept) is None for store in stores):
                 found[name] += count * each
     return found

@@ -2,7 +2,7 @@
 
 A folder goes by the slug of its name. Where the registry has that slug, or a hub's model of that name, and no whole
 model for it, the folder is that model's, and is run as the registry says; else it is a model of its own. Whether it is
-whole is asked in `extract.completeness`, whether it is still being written in `arrivals`.
+whole is asked in `extract.completeness`, whether it is still being written in `dagster_project.arrivals`.
 """
 
 from collections.abc import Mapping
