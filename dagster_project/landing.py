@@ -62,21 +62,24 @@ class Landing:
     def result(self) -> dg.MaterializeResult[object]:
         """What Dagster is told: sizes, time, the fingerprint of all partitions, the columns, the contract check."""
         files = self._current + self._written
-        rows = sum(file.rows for file in files)
+        rows, bytes_ = sum(file.rows for file in files), sum(file.bytes for file in files)
         version = fingerprint(files=sorted([str(file.path), file.fingerprint] for file in files))
         entry = table(self.name)
         return dg.MaterializeResult(
             asset_key=self.name,
             metadata={
                 "rows": rows,
-                "bytes": sum(file.bytes for file in files),
+                "bytes": bytes_,
+                # What the UI shows above everything else.
+                "dagster/row_count": rows,
+                "dagster/size_bytes": bytes_,
                 "seconds": round(time.monotonic() - self._started, 3),
                 "forwards": self.forwards,
                 "files_written": len(self._written),
                 "files_current": len(self._current),
                 "fingerprint": version,
                 "folder": dg.MetadataValue.path(str(self.store.root / self.name)),
-                "dagster/column_schema": column_schema(entry),
+                **columns(self.name),
             },
             check_results=[self._contract(entry)],
             data_version=dg.DataVersion(version),
@@ -165,6 +168,11 @@ def contract_check(name: str) -> dg.AssetCheckSpec:
         description="Names, types, nulls, finite numbers, bounds, allowed values, unique keys, rows as planned: "
         "validated before the commit. Rows that fail are not committed.",
     )
+
+
+def columns(name: str) -> dict[str, dg.TableSchema]:
+    """The metadata by which the UI shows a table's columns; of an asset, before it was ever made."""
+    return {"dagster/column_schema": column_schema(table(name))}
 
 
 def column_schema(entry: Table) -> dg.TableSchema:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from dagster_project import fingerprints
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land, upstream
+from dagster_project.landing import RETRIES, Landing, Reports, columns, contract_check, failing_clearly, land, upstream
 from dagster_project.progress import Progress
 from extract.endpoint import MODEL, NO_ENDPOINT, URL, Endpoint, endpoint_from
 from extract.judge import Spent
@@ -34,6 +34,7 @@ VERDICTS = "judge.sqlite"
         dg.AssetSpec(
             "judgements",
             description=table("judgements").doc,
+            metadata=columns("judgements"),
             group_name="extraction",
             kinds={"openai", "parquet"},
             deps=["responses", "prompts"],

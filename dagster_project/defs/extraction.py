@@ -8,7 +8,7 @@ import dagster as dg
 
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Reports, contract_check, failing_clearly, land, land_together
+from dagster_project.landing import RETRIES, Reports, columns, contract_check, failing_clearly, land, land_together
 from dagster_project.measuring import SWEPT, Measuring
 from dagster_project.progress import Progress
 from warehouse.tables import table
@@ -39,6 +39,7 @@ OF_TWINS = ["models", "tokens", "activations", "first_tokens"]
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="extraction",
             kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
             deps=depends,

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project import fingerprints
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
+from dagster_project.landing import RETRIES, Landing, Reports, columns, contract_check, failing_clearly, land
 from extract.library import Concept
 from extract.prompts import library_tables
 from warehouse.tables import STAGES, table
@@ -19,6 +19,7 @@ _DEPENDS = {"terms": ["concepts"], "labels": ["terms"], "prompts": ["terms"], "p
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="library",
             kinds={"python", "parquet"},
             deps=_DEPENDS.get(name, []),

@@ -15,6 +15,7 @@ from dagster_project.landing import (
     RETRIES,
     Landing,
     Reports,
+    columns,
     contract_check,
     failing_clearly,
     land,
@@ -36,6 +37,7 @@ TABLES = ("marks", "regions", "knowledge_map", "localisations", "stability")
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="maps",
             kinds={"numpy", "parquet"},
             deps=["profiles", "profile_draws", "lesions", "patches", "saliency", "prompts", "terms", "models"],
@@ -75,6 +77,7 @@ def mapped(
 
 @dg.asset(
     description=table("findings").doc,
+    metadata=columns("findings"),
     group_name="maps",
     kinds={"numpy", "parquet"},
     deps=[*TABLES, "profiles", "rivals", "jumps", "stage_circles", "models", "concepts"],
