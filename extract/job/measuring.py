@@ -80,7 +80,9 @@ class Measuring:
         if not self._plan.even_if_it_may_not_fit:
             # Of a shard its part: the others' disk is theirs, and may be full of what they have done.
             parts = 1 if self._shard is None else self._shard.count
-            prompts = {concept: -(-self._material.prompts(concept).num_rows // parts) for concept in self._concepts}
+            # A model's row can be asked for before there are prompts.
+            there = [name for name in self._concepts if self._store.footer("prompts", concept=name) is not None]
+            prompts = {concept: -(-self._material.prompts(concept).num_rows // parts) for concept in there}
             stores = (self._store, self._into)
             check_fits(self._entry, self._plan, stores, prompts, device=device, placement=placement)
         folder = self._material.offloaded
