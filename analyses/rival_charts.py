@@ -70,7 +70,7 @@ def rivals_chart(
     return dressed(alt.concat(*panels, columns=_COLUMNS).properties(title=alt.TitleParams(title, subtitle=said)))
 
 
-def _panel(name: str, rows: pl.DataFrame, against: pl.DataFrame, *, is_left: bool) -> alt.LayerChart:
+def _panel(name: str, rows: pl.DataFrame, against: pl.DataFrame, *, is_left: bool) -> alt.LayerChart | alt.FacetChart:
     x = layer_axis(rows["layer"].to_list())
     y = alt.Y("value:Q", title=None)
     lines = rows.select("layer", "value", "low", "high")

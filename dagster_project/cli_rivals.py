@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dagster_project.options import WarehouseOption
 from warehouse.errors import InputError
 
 
@@ -16,10 +17,7 @@ def rivals(
     out: Annotated[Path | None, typer.Option(help="Path without suffix. Default: with the charts.")] = None,
     template_kind: Annotated[str, typer.Option(help="asking or neutral.")] = "asking",
     position: Annotated[str, typer.Option(help="last, term or mean.")] = "last",
-    warehouse: Annotated[
-        Path | None,
-        typer.Option("--warehouse", help="Folder of the warehouse. Default: VESALIUS_WAREHOUSE, or warehouse/data."),
-    ] = None,
+    warehouse: WarehouseOption = None,
 ) -> None:
     """Draw how a model's layers sort terms, beside what their spelling alone gives."""
     import polars as pl
@@ -44,6 +42,5 @@ def rivals(
             ]
         )
     stem = out or places.charts / f"rivals-{model}"
-    stem.parent.mkdir(parents=True, exist_ok=True)
     save(rivals_chart(found["profiles"], found["rivals"], model, template_kind=template_kind, position=position), stem)
     typer.echo(str(files_of(stem)["png"]))

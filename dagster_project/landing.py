@@ -28,13 +28,16 @@ class Landing(Tally):
 
     def result(self) -> dg.MaterializeResult[object]:
         """What Dagster is told: sizes, time, the fingerprint of all partitions, the columns, the contract check."""
-        entry = table(self.name)
+        entry, numbers = table(self.name), self.numbers()
         return dg.MaterializeResult(
             asset_key=self.name,
             metadata={
-                **self.numbers(),
+                **numbers,
+                # What the UI shows above everything else.
+                "dagster/row_count": numbers["rows"],
+                "dagster/size_bytes": numbers["bytes"],
                 "folder": dg.MetadataValue.path(str(self.store.root / self.name)),
-                "dagster/column_schema": column_schema(entry),
+                **columns(self.name),
             },
             check_results=[self._contract(entry)],
             data_version=dg.DataVersion(self.fingerprint),
@@ -110,6 +113,11 @@ def contract_check(name: str) -> dg.AssetCheckSpec:
         description="Names, types, nulls, finite numbers, bounds, allowed values, unique keys, rows as planned: "
         "validated before the commit. Rows that fail are not committed.",
     )
+
+
+def columns(name: str) -> dict[str, dg.TableSchema]:
+    """The metadata by which the UI shows a table's columns; of an asset, before it was ever made."""
+    return {"dagster/column_schema": column_schema(table(name))}
 
 
 def column_schema(entry: Table) -> dg.TableSchema:

@@ -63,9 +63,9 @@ def quantized(entry: ModelEntry, config: "PretrainedConfig", placement: str) -> 
             "line `quantization`."
         )
     if stored == "mxfp4":
-        from transformers import Mxfp4Config
+        from transformers.utils.quantization_config import Mxfp4Config
 
-        return Quantized(DEQUANTIZED, {"quantization_config": Mxfp4Config(dequantize=True)})  # type: ignore[no-untyped-call]
+        return Quantized(DEQUANTIZED, {"quantization_config": Mxfp4Config(dequantize=True)})
     return Quantized(stored)
 
 
@@ -92,9 +92,10 @@ def bits_config(bits: int) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
+    make: Any = BitsAndBytesConfig
     if bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
+        return make(load_in_8bit=True)
+    return make(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -117,7 +117,7 @@ def test_the_registry_says_how_a_model_is_run(tmp_path: Path) -> None:
         ('attention = "someone/kernel"', "attention = 'someone/kernel'; it takes one of eager, sdpa"),
         (
             "chat-template = true",
-            "'chat-template', which is no setting. There are path, hub_id, revision, description, chat_template",
+            "'chat-template', which is no setting. There are path, package, hub_id, revision, description",
         ),
         ('path = ["a"]', "it takes text in quotes"),
     ],

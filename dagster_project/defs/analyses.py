@@ -12,6 +12,7 @@ from dagster_project.landing import (
     RETRIES,
     Landing,
     Reports,
+    columns,
     contract_check,
     failing_clearly,
     land,
@@ -24,6 +25,7 @@ from warehouse.tables import table
 
 @dg.asset(
     description=table("projections").doc,
+    metadata=columns("projections"),
     group_name="analyses",
     kinds={"umap", "parquet"},
     deps=["activations", "prompts", "terms"],
@@ -60,6 +62,7 @@ PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="analyses",
             kinds={"numpy", "parquet"},
             deps=[

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
+from dagster_project.landing import RETRIES, Landing, Reports, columns, contract_check, failing_clearly, land
 from extract.endpoint import MODEL, NO_ENDPOINT, URL, Endpoint, endpoint_from
 from extract.job.progress import Progress
 from extract.job.tally import upstream
@@ -35,6 +35,7 @@ VERDICTS = "judge.sqlite"
         dg.AssetSpec(
             "judgements",
             description=table("judgements").doc,
+            metadata=columns("judgements"),
             group_name="extraction",
             kinds={"openai", "parquet"},
             deps=["responses", "prompts"],

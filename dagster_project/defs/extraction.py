@@ -8,7 +8,7 @@ import dagster as dg
 
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Reports, contract_check, failing_clearly, land, land_together
+from dagster_project.landing import RETRIES, Reports, columns, contract_check, failing_clearly, land, land_together
 from extract.job.extracting import TABLES
 from extract.job.material import Material
 from extract.job.measuring import SWEPT, Measuring
@@ -37,6 +37,7 @@ SPECS = [
     dg.AssetSpec(
         name,
         description=table(name).doc,
+        metadata=columns(name),
         group_name="extraction",
         kinds={"python", "parquet"} if name in _WITHOUT_TORCH else {"torch", "huggingface", "parquet"},
         deps=depends,

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
+from dagster_project.landing import RETRIES, Landing, Reports, columns, contract_check, failing_clearly, land
 from extract.job.extracting import write_concept
 from warehouse.tables import STAGES, table
 
@@ -17,6 +17,7 @@ _DEPENDS = {"terms": ["concepts"], "labels": ["terms"], "prompts": ["terms"], "p
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="library",
             kinds={"python", "parquet"},
             deps=_DEPENDS.get(name, []),

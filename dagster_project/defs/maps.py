@@ -14,6 +14,7 @@ from dagster_project.landing import (
     RETRIES,
     Landing,
     Reports,
+    columns,
     contract_check,
     failing_clearly,
     land,
@@ -37,6 +38,7 @@ TABLES = ("marks", "regions", "knowledge_map", "localisations", "stability")
         dg.AssetSpec(
             name,
             description=table(name).doc,
+            metadata=columns(name),
             group_name="maps",
             kinds={"numpy", "parquet"},
             deps=["profiles", "profile_draws", "lesions", "patches", "saliency", "prompts", "terms", "models"],
@@ -76,6 +78,7 @@ def mapped(
 
 @dg.asset(
     description=table("findings").doc,
+    metadata=columns("findings"),
     group_name="maps",
     kinds={"numpy", "parquet"},
     deps=[*TABLES, "profiles", "rivals", "jumps", "stage_circles", "models", "concepts"],

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from dagster_project.defs.resources import Warehouse
-from dagster_project.landing import RETRIES, Landing, Reports, contract_check, failing_clearly, land
+from dagster_project.landing import RETRIES, Landing, Reports, columns, contract_check, failing_clearly, land
 from warehouse import fingerprints
 from warehouse.tables import table
 from warehouse.versions import file_hash
@@ -22,7 +22,13 @@ TABLES = ("published", "validation", "edits")
 @dg.multi_asset(
     name="references",
     specs=[
-        dg.AssetSpec(name, description=table(name).doc, group_name="library", kinds={"csv", "parquet"})
+        dg.AssetSpec(
+            name,
+            description=table(name).doc,
+            metadata=columns(name),
+            group_name="library",
+            kinds={"csv", "parquet"},
+        )
         for name in TABLES
     ],
     check_specs=[contract_check(name) for name in TABLES],

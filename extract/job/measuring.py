@@ -4,7 +4,6 @@ How rows are computed is in the rest of `extract`, which is imported only when t
 brings torch along. What tables are made from is in `material`; a shard of the work, in `shards`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
@@ -79,7 +78,12 @@ class Measuring:
         device = self._plan.device or ("cuda" if torch.cuda.is_available() else "cpu")
         placement = "none" if self._entry.is_untrained else self._plan.placement
         if not self._plan.even_if_it_may_not_fit:
-            stores, prompts = (self._store, self._into), {concept: self._count(concept) for concept in self._concepts}
+            # Of a shard its part: the others' disk is theirs, and may be full of what they have done.
+            parts = 1 if self._shard is None else self._shard.count
+            # A model's row can be asked for before there are prompts.
+            there = [name for name in self._concepts if self._store.footer("prompts", concept=name) is not None]
+            prompts = {concept: -(-self._material.prompts(concept).num_rows // parts) for concept in there}
+            stores = (self._store, self._into)
             check_fits(self._entry, self._plan, stores, prompts, device=device, placement=placement)
         folder = self._material.offloaded
         if folder is not None and self._shard is not None:
@@ -95,14 +99,6 @@ class Measuring:
             )
             advance(1)
         return loaded
-
-    def _count(self, concept: str) -> int:
-        """A concept's prompts, about; none where the library is not written, which whatever reads it will say."""
-        if self._store.footer("prompts", concept=concept) is None:
-            return 0
-        # Of a shard its part: the others' rows are theirs, and the disk may be full of them already.
-        parts = 1 if self._shard is None else self._shard.count
-        return math.ceil(self._material.prompts(concept).num_rows / parts)
 
     def models(self, tally: Tally) -> None:
         """The model's row; a model that was here before keeps the time at which it landed."""
