@@ -125,8 +125,9 @@ def open_asset(page: Page, address: str, asset: str, view: str = "overview") -> 
 def choose_partition(page: Page, partition: str) -> Locator:
     """In the dialog that asks for partitions, choose one alone; the button that launches."""
     page.get_by_text("Select a partition or create one").click()
-    page.locator("label").filter(has_text=re.compile(f"^{re.escape(partition)}$")).click()
-    page.get_by_text("Partition selection").click()  # Closes the list.
+    # The name stands there twice: once whole, and once as it fits.
+    written = re.compile(rf"^\s*({re.escape(partition)}\s*)+$")
+    page.locator("label").filter(has_text=written).first.click()
     return page.get_by_role("button", name="Launch 1 run")
 
 

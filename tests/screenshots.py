@@ -48,6 +48,7 @@ def main() -> None:
 def _walk(page: Page, address: str, model: str, folder: Path) -> None:
     def picture(name: str) -> None:
         path = folder / f"dagster-{name}.png"
+        page.wait_for_load_state("networkidle")  # Icons come late.
         page.screenshot(path=path, animations="disabled")
         sys.stdout.write(f"{path}\n")
 
