@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Threads that spin while they wait slow small models down by a lot on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: atlas test ui bench validate lock format clean
+.PHONY: atlas test ui bench validate screenshots lock format clean
 
 atlas: $(READY)
 	@$(BIN)/vesalius run --model reference --model planted
@@ -34,6 +34,10 @@ bench: $(READY)
 # Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
 validate: $(READY)
 	$(BIN)/vesalius validate --keep
+
+# The pictures of docs/tour.md, after `make atlas`. It needs a Chromium and playwright.
+screenshots: $(READY)
+	$(BIN)/python tests/screenshots.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

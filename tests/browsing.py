@@ -11,17 +11,20 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urljoin
 
 import psutil
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, Response, expect, sync_playwright
 
 PATIENCE = 600.0
 """Seconds to wait for anything that is worth waiting for: a busy machine is slow, not wrong."""
 
-_SERVES = "Serving dagster-webserver on"
 _QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -67,13 +70,16 @@ def ui(environment: Mapping[str, str]) -> Iterator[str]:
         start_new_session=True,
     )
     said: list[str] = []
-    stirred = threading.Event()
-    listener = threading.Thread(target=_listen, args=(process, said, stirred), daemon=True)
+    ended = threading.Event()
+    listener = threading.Thread(target=_listen, args=(process, said, ended), daemon=True)
     listener.start()
+    address = f"http://127.0.0.1:{port}"
     try:
-        stirred.wait(PATIENCE)
-        assert any(_SERVES in line for line in said), "The UI did not come up:\n" + "".join(said)
-        yield f"http://127.0.0.1:{port}"
+        began = time.monotonic()
+        while not _answers(address):
+            is_lost = ended.wait(0.2) or time.monotonic() - began > PATIENCE
+            assert not is_lost, "The UI did not come up:\n" + "".join(said)
+        yield address
     finally:
         _end(process)
         listener.join(10)
@@ -102,9 +108,12 @@ def open_graph(page: Page, address: str) -> None:
 def open_group(page: Page, address: str, group: str) -> Locator:
     """The graph of one group; the button that materializes it, ready to be clicked."""
     page.goto(f"{address}/locations/vesalius/asset-groups/{group}/lineage")
-    button = page.get_by_test_id("materialize-button")
-    expect(button).to_be_enabled()
-    return button
+    return materialize(page)
+
+
+def materialize(page: Page) -> Locator:
+    """The button that materializes what the page is about."""
+    return page.locator("button").filter(has_text=re.compile("^Materialize")).first
 
 
 def open_asset(page: Page, address: str, asset: str, view: str = "overview") -> None:
@@ -116,17 +125,19 @@ def open_asset(page: Page, address: str, asset: str, view: str = "overview") -> 
 def choose_partition(page: Page, partition: str) -> Locator:
     """In the dialog that asks for partitions, choose one alone; the button that launches."""
     page.get_by_text("Select a partition or create one").click()
-    page.get_by_test_id(f"menu-item-{partition}").click()
-    page.get_by_text("Partition selection").click()  # Closes the list.
-    button = page.get_by_test_id("launch-button")
-    expect(button).to_be_enabled()
-    return button
+    # The name stands there twice: once whole, and once as it fits.
+    written = re.compile(rf"^\s*({re.escape(partition)}\s*)+$")
+    page.locator("label").filter(has_text=written).first.click()
+    return page.get_by_role("button", name="Launch 1 run")
 
 
-def follow_run(page: Page) -> None:
-    """From the notice of a launch to the page of its run."""
-    page.get_by_role("link", name="View", exact=True).click()
-    page.wait_for_url(re.compile(r"/runs/[0-9a-f-]{36}"))
+def launch(page: Page, button: Locator) -> None:
+    """Click the button that launches, and go to the page of the run: the notice with its link is gone in seconds."""
+    with page.expect_response(_is_launch) as answer:
+        button.click()
+    launched = answer.value.json()["data"]["launchPipelineExecution"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    page.goto(urljoin(page.url, f"/runs/{launched['run']['id']}"))
 
 
 def wait_for_end(page: Page) -> str:
@@ -151,14 +162,23 @@ def open_chart(page: Page, label: str) -> Locator:
     return picture
 
 
-def _listen(process: subprocess.Popen[str], said: list[str], stirred: threading.Event) -> None:
-    """Keep what the server prints, and tell when it serves or has ended."""
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/server_info", timeout=PATIENCE):
+            return True
+    except urllib.error.URLError:
+        return False
+
+
+def _is_launch(answer: Response) -> bool:
+    return "/graphql" in answer.url and "launchPipelineExecution" in (answer.request.post_data or "")
+
+
+def _listen(process: subprocess.Popen[str], said: list[str], ended: threading.Event) -> None:
+    """Keep what the server prints, and tell when it has ended."""
     assert process.stdout is not None
-    for line in process.stdout:
-        said.append(line)
-        if _SERVES in line:
-            stirred.set()
-    stirred.set()
+    said.extend(process.stdout)
+    ended.set()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

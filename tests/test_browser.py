@@ -12,8 +12,9 @@ from browsing import (
     browser,
     choose_partition,
     chromium,
-    follow_run,
     have_patience,
+    launch,
+    materialize,
     metadata,
     open_asset,
     open_chart,
@@ -37,6 +38,7 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="needs a Chromium: apt-get install chromium, or VESALIUS_CHROMIUM"),
 ]
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PROMPTS = 48
 """Of the tiny library: three templates of eight terms, two of twelve."""
 
@@ -57,7 +59,12 @@ def address(places: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         with open_instance() as instance:
-            assert build_defs(places).resolve_job_def(LIBRARY).execute_in_process(instance=instance).success
+            assert (
+                build_defs(places)
+                .resolve_job_def(LIBRARY)
+                .execute_in_process(instance=instance, run_config=QUIET)
+                .success
+            )
     have_patience(home)
     with ui({**places.environment, "DAGSTER_HOME": str(home)}) as address:
         yield address
@@ -70,7 +77,7 @@ def asked() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def context(asked: list[str]) -> Iterator[BrowserContext]:
+def context(address: str, asked: list[str]) -> Iterator[BrowserContext]:
     def note(request: Request) -> None:
         asked.append(request.url)
 
@@ -80,8 +87,10 @@ def context(asked: list[str]) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def page(context: BrowserContext) -> Page:
-    return context.new_page()
+def page(context: BrowserContext, asked: list[str]) -> Page:
+    page = context.new_page()
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    return page
 
 
 def test_a_model_is_measured_by_clicking_and_shows_its_numbers_checks_and_charts(
@@ -92,12 +101,10 @@ def test_a_model_is_measured_by_clicking_and_shows_its_numbers_checks_and_charts
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
 
     open_asset(page, address, "validity_chart")
-    page.get_by_test_id("materialize-button").click()
-    follow_run(page)
+    launch(page, materialize(page))
     of_chart = page.url
     open_group(page, address, "extraction").click()
-    choose_partition(page, "tiny").click()
-    follow_run(page)
+    launch(page, choose_partition(page, "tiny"))
     assert wait_for_end(page) == "Success"
     page.goto(of_chart)
     assert wait_for_end(page) == "Success"
@@ -118,5 +125,6 @@ def test_a_model_is_measured_by_clicking_and_shows_its_numbers_checks_and_charts
     size = open_chart(page, "validity_chart").evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert min(size) > 100
 
-    assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(address).netloc}
+    places_asked = {urlsplit(url.removeprefix("blob:")).netloc for url in asked if not url.startswith("data:")}
+    assert places_asked == {urlsplit(address).netloc}
     assert not [url for url in asked if "telemetry" in url]
