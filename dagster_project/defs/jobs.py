@@ -25,7 +25,7 @@ JOBS: list[Any] = [
         MEASURE,
         selection=dg.AssetSelection.groups("extraction", "analyses", "maps")
         | dg.AssetSelection.assets("umap_pictures", "findings_chart", "stability_chart"),
-        description="Run one model over the library, measure its activations, draw its pictures.",
+        description="Run one model over the library, measure its layers, draw maps and pictures, judge every claim.",
     ),
     dg.define_asset_job(
         ATLAS,
