@@ -208,13 +208,15 @@ _WORLDS: dict[str, Callable[[np.random.Generator, int], Sampled]] = {
     "ratio of sums over pairs of 60 terms, pairs count": partial(_restored_share, noise=10.0),
     "ratio of sums over pairs of 30 terms, both count": partial(_restored_share, noise=1.0, terms=30),
     "R² of kept predictions": _explained,
+    "mean of 12 effects from gamma(1)": partial(_skewed_mean, terms=12),
+    "mean of 20 effects from gamma(1)": partial(_skewed_mean, terms=20),
+    "step of a mean of 20": partial(_mean_step, terms=20),
+    "ratio of sums over pairs of 20 terms, both count": partial(_restored_share, noise=1.0, terms=20),
 }
 
 _BEYOND: dict[str, Callable[[np.random.Generator, int], Sampled]] = {
     "mean of 60 effects from gamma(0.3)": partial(_skewed_mean, shape=0.3),
-    "mean of 20 effects from gamma(1)": partial(_skewed_mean, terms=20),
-    "step of a mean of 20": partial(_mean_step, terms=20),
-    "ratio of sums over pairs of 20 terms, both count": partial(_restored_share, noise=1.0, terms=20),
+    "mean of 20 effects from gamma(0.3)": partial(_skewed_mean, shape=0.3, terms=20),
 }
 """What intervals from resamples are known to hold too seldom: printed, so that the limit is told, and not judged."""
 
