@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, for the tests that ask for one; it starts with the first of them."""
+"""What tests share: which files begin, and a real S3 server on this machine, which starts with the first that asks."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +10,31 @@ from warehouse_fixture import build_warehouse
 
 from warehouse.catalog import build_catalog
 from warehouse.places import ObjectPlace
+
+LONGEST = (
+    "test_dagster.py",
+    "test_untrained.py",
+    "test_validating.py",
+    "test_planted.py",
+    "test_cli.py",
+    "test_browser.py",
+    "test_object_run.py",
+    "test_encoders.py",
+    "test_landing.py",
+    "test_plain_command.py",
+    "test_sweep.py",
+    "test_reference.py",
+    "test_editing.py",
+    "test_shards.py",
+    "test_zoo.py",
+)
+"""A process takes a file at a time: those that take longest go first, or one of them is waited for at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; all else keeps its order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
