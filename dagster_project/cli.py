@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
@@ -22,37 +21,13 @@ from dagster_project.cli_rivals import rivals
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
-from dagster_project.options import WarehouseOption
+from dagster_project.options import ConceptsOption, WarehouseOption
+from extract.job.command import Commands
 from extract.job.libraries import quiet_libraries
-from warehouse.errors import InputError, VesaliusError
+from warehouse.errors import InputError
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Warehouse
-
-ConceptsOption = Annotated[
-    Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
-]
-
-
-class Commands(TyperGroup):
-    """The commands, with one place where errors of ours become messages and exit codes."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command.
-
-        Raises:
-            typer.Exit: with the error's code, after its message.
-        """
-        try:
-            return super().invoke(ctx)
-        except VesaliusError as error:
-            if ctx.params.get("debug"):
-                import traceback
-
-                traceback.print_exception(error)
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
-
 
 app = typer.Typer(
     name="vesalius",

@@ -25,22 +25,16 @@ def rivals(
     from analyses.charts import save
     from analyses.rival_charts import rivals_chart
     from dagster_project.defs.resources import Warehouse
+    from dagster_project.gathering import gather
     from dagster_project.pictures import files_of
 
     places = Warehouse.from_environment(root=warehouse)
     found = {}
     for name in ("profiles", "rivals"):
-        concepts = [keys["concept"] for keys in places.store.partitions(name) if keys["model"] == model]
-        if not concepts:
+        partitions = [keys for keys in places.store.partitions(name) if keys["model"] == model]
+        if not partitions:
             raise InputError(f"{model!r} has no {name} in {places.root}: run the model first (`vesalius run`).")
-        found[name] = pl.concat(
-            [
-                pl.DataFrame(places.store.read(name, model=model, concept=concept)).with_columns(
-                    concept=pl.lit(concept)
-                )
-                for concept in concepts
-            ]
-        )
+        found[name] = pl.DataFrame(gather(places.store, name, partitions))
     stem = out or places.charts / f"rivals-{model}"
     save(rivals_chart(found["profiles"], found["rivals"], model, template_kind=template_kind, position=position), stem)
     typer.echo(str(files_of(stem)["png"]))

@@ -78,6 +78,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except VesaliusError as error:
+            if ctx.params.get("debug"):
+                import traceback
+
+                traceback.print_exception(error)
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
 
