@@ -1,7 +1,9 @@
-"""What is concluded from the measurements: projections and profiles, a partition a model.
+"""What is concluded from the measurements: projections, neighbours and profiles, a partition a model.
 
 How it is measured is in `analyses`, which is imported only when there is something to do: it brings compilers along.
 """
+
+from collections.abc import Callable
 
 import dagster as dg
 import pyarrow as pa
@@ -18,7 +20,13 @@ from dagster_project.landing import (
     land,
     land_together,
 )
-from dagster_project.profiling import Profiling, drawn_kind, model_layers, projections_fingerprint
+from dagster_project.profiling import (
+    Profiling,
+    drawn_kind,
+    model_layers,
+    neighbours_fingerprint,
+    projections_fingerprint,
+)
 from extract.job.progress import Progress
 from warehouse.tables import table
 
@@ -41,16 +49,44 @@ def projections(
 ) -> Reports:
     """Draw every concept whose activations changed."""
 
-    def fill(landing: Landing) -> None:
-        for concept in warehouse.library(settings.concepts).names:
-            keys = {"model": context.partition_key, "concept": concept}
-            expected = projections_fingerprint(warehouse, settings, **keys)
-            if not landing.is_current(expected, **keys):
-                rows = _project(warehouse, settings, progress, **keys)
-                landing.wrote(warehouse.store.write("projections", rows, fingerprint=expected, **keys))
+    def make(model: str, concept: str) -> pa.Table:
+        return _project(warehouse, settings, progress, model, concept)
+
+    def expected(model: str, concept: str) -> str:
+        return projections_fingerprint(warehouse, settings, model, concept)
 
     with failing_clearly():
+        fill = _each_concept(warehouse, settings, context.partition_key, expected, make)
         yield from land(warehouse.store, "projections", fill)
+
+
+@dg.asset(
+    description=table("neighbours").doc,
+    metadata=columns("neighbours"),
+    group_name="analyses",
+    kinds={"numpy", "parquet"},
+    deps=["activations", "prompts", "terms"],
+    partitions_def=MODELS,
+    check_specs=[contract_check("neighbours")],
+    retry_policy=RETRIES,
+)
+def neighbours(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    progress: dg.ResourceParam[Progress],
+) -> Reports:
+    """Find the nearest terms in every concept whose activations changed."""
+
+    def make(model: str, concept: str) -> pa.Table:
+        return _find_neighbours(warehouse, progress, model, concept)
+
+    def expected(model: str, concept: str) -> str:
+        return neighbours_fingerprint(warehouse, model, concept)
+
+    with failing_clearly():
+        fill = _each_concept(warehouse, settings, context.partition_key, expected, make)
+        yield from land(warehouse.store, "neighbours", fill)
 
 
 PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
@@ -86,6 +122,40 @@ def profiled(
     with failing_clearly():
         work = Profiling(warehouse, settings, progress, context.partition_key)
         yield from land_together(warehouse.store, PROFILED, work.fill)
+
+
+def _each_concept(
+    warehouse: Warehouse,
+    settings: Settings,
+    model: str,
+    expected: Callable[[str, str], str],
+    make: Callable[[str, str], pa.Table],
+) -> Callable[[Landing], None]:
+    """What fills a table of one model: rows for the concepts that are not current, by what they are expected to be."""
+
+    def fill(landing: Landing) -> None:
+        for concept in warehouse.library(settings.concepts).names:
+            keys = {"model": model, "concept": concept}
+            fingerprint = expected(model, concept)
+            if not landing.is_current(fingerprint, **keys):
+                rows = make(model, concept)
+                landing.wrote(warehouse.store.write(landing.name, rows, fingerprint=fingerprint, **keys))
+
+    return fill
+
+
+def _find_neighbours(warehouse: Warehouse, progress: Progress, model: str, concept: str) -> pa.Table:
+    from analyses.neighbours import nearest_terms
+
+    store = warehouse.store
+    with progress.stage(f"{model}, {concept}: neighbours", model_layers(warehouse, model) + 1, "layers") as advance:
+        return nearest_terms(
+            store.layers("activations", model=model, concept=concept),
+            store.read("prompts", concept=concept),
+            store.read("terms", concept=concept),
+            template_kind=drawn_kind(store, concept),
+            progress=lambda _: advance(1),
+        )
 
 
 def _project(warehouse: Warehouse, settings: Settings, progress: Progress, model: str, concept: str) -> pa.Table:
