@@ -286,6 +286,21 @@ def test_the_launchpad_can_narrow_and_set_draws(places: Warehouse, instance: dg.
     assert places.store.footer("profiles", model="tiny", concept="colours") != drawn
 
 
+def test_neighbours_land_without_umap_and_anew_when_activations_change(
+    run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run()
+    assert places.store.partitions("projections") == []
+    keys = {"model": "tiny", "concept": "colours"}
+    found = places.store.read("neighbours", **keys)
+    assert set(found["layer"].to_pylist()) == set(range(LAYERS))
+    kept = places.store.footer("neighbours", **keys)
+    again = metadata(execute(places, instance, MEASURE, "neighbours", seed=7), "neighbours")
+    assert (again["files_written"], places.store.footer("neighbours", **keys)) == (0, kept)
+    run(TINY.model_copy(update={"dtype": "bfloat16"}))
+    assert not places.store.read("neighbours", **keys).equals(found)
+
+
 def test_everything_lands_and_is_drawn_in_one_process(
     run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
 ) -> None:

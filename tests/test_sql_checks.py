@@ -247,7 +247,10 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             "neighbours_without_terms",
             "neighbours",
             DRUGS,
-            "SELECT * REPLACE (if(layer = 1 AND term = 'insulin' AND rank = 0, term, neighbour) AS neighbour) FROM file",
+            """
+            SELECT * REPLACE (if(layer = 1 AND term = 'insulin' AND rank = 0, term, neighbour) AS neighbour)
+            FROM file
+            """,
             [{**DRUGS, "term": "insulin", "neighbour": "insulin", "layers": 1}],
         ),
         (

@@ -1,5 +1,5 @@
--- Neighbours that lack a layer of 0 to L-1 of their model, or are of a layer that it hasn't. The embedding output may be
--- missing: where all prompts are the same, there are no neighbours.
+-- Neighbours that lack a layer of 0 to L-1 of their model, or are of a layer that it hasn't. The embedding output may
+-- be missing: where all prompts are the same, there are no neighbours.
 --
 -- Grain: one row a model, concept, template kind, position and variant at fault
 -- Table: neighbours

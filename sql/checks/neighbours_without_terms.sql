@@ -1,5 +1,5 @@
--- Terms with neighbours, and neighbours, that are not in the library as terms of that variant; or a term that is its own
--- neighbour.
+-- Terms with neighbours, or their neighbours, that are not in the library as terms of that variant; and terms that are
+-- their own neighbour.
 --
 -- Grain: one row a model, concept, variant, term and neighbour at fault
 -- Table: neighbours
