@@ -4,6 +4,7 @@ How it is measured is in `analyses`, which is imported only when there is someth
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
@@ -48,16 +49,9 @@ def projections(
     progress: dg.ResourceParam[Progress],
 ) -> Reports:
     """Draw every concept whose activations changed."""
-
-    def make(model: str, concept: str) -> pa.Table:
-        return _project(warehouse, settings, progress, model, concept)
-
-    def expected(model: str, concept: str) -> str:
-        return projections_fingerprint(warehouse, settings, model, concept)
-
-    with failing_clearly():
-        fill = _each_concept(warehouse, settings, context.partition_key, expected, make)
-        yield from land(warehouse.store, "projections", fill)
+    expected = partial(projections_fingerprint, warehouse, settings, context.partition_key)
+    make = partial(_project, warehouse, settings, progress, context.partition_key)
+    yield from _each_concept("projections", context.partition_key, warehouse, settings, expected=expected, make=make)
 
 
 @dg.asset(
@@ -77,16 +71,9 @@ def neighbours(
     progress: dg.ResourceParam[Progress],
 ) -> Reports:
     """Find the nearest terms in every concept whose activations changed."""
-
-    def make(model: str, concept: str) -> pa.Table:
-        return _find_neighbours(warehouse, progress, model, concept)
-
-    def expected(model: str, concept: str) -> str:
-        return neighbours_fingerprint(warehouse, model, concept)
-
-    with failing_clearly():
-        fill = _each_concept(warehouse, settings, context.partition_key, expected, make)
-        yield from land(warehouse.store, "neighbours", fill)
+    expected = partial(neighbours_fingerprint, warehouse, context.partition_key)
+    make = partial(_find_neighbours, warehouse, progress, context.partition_key)
+    yield from _each_concept("neighbours", context.partition_key, warehouse, settings, expected=expected, make=make)
 
 
 PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
@@ -125,23 +112,25 @@ def profiled(
 
 
 def _each_concept(
+    name: str,
+    model: str,
     warehouse: Warehouse,
     settings: Settings,
-    model: str,
-    expected: Callable[[str, str], str],
-    make: Callable[[str, str], pa.Table],
-) -> Callable[[Landing], None]:
-    """What fills a table of one model: rows for the concepts that are not current, by what they are expected to be."""
+    *,
+    expected: Callable[[str], str],
+    make: Callable[[str], pa.Table],
+) -> Reports:
+    """Land a table of one model: for each concept that is not what it is expected to be, the rows made of it."""
 
     def fill(landing: Landing) -> None:
         for concept in warehouse.library(settings.concepts).names:
             keys = {"model": model, "concept": concept}
-            fingerprint = expected(model, concept)
+            fingerprint = expected(concept)
             if not landing.is_current(fingerprint, **keys):
-                rows = make(model, concept)
-                landing.wrote(warehouse.store.write(landing.name, rows, fingerprint=fingerprint, **keys))
+                landing.wrote(warehouse.store.write(name, make(concept), fingerprint=fingerprint, **keys))
 
-    return fill
+    with failing_clearly():
+        yield from land(warehouse.store, name, fill)
 
 
 def _find_neighbours(warehouse: Warehouse, progress: Progress, model: str, concept: str) -> pa.Table:
