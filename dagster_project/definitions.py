@@ -49,6 +49,7 @@ def build_defs(
                 extracted,
                 answers.judgements,
                 analyses.projections,
+                analyses.neighbours,
                 analyses.profiled,
                 maps.mapped,
                 maps.findings,
