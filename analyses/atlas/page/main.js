@@ -59,6 +59,7 @@ async function draw({ change = {}, lasting = false } = {}) {
     if (token !== drawing) return;
     drawTerms(block);
     if (changed("model")) drawModel(block);
+    if (changed("model", "concept")) drawStability(block);
     drawCompare(block, token);
   });
 }
@@ -121,14 +122,18 @@ function options(id, choices) {
 /** The parts of the page that speak of the chosen model alone. */
 function drawModel(block) {
   for (const part of document.querySelectorAll("[data-of]")) part.hidden = part.dataset.of !== state.model;
+}
+
+/** The maps of this concept made otherwise: from half of the terms, other templates, seeds, metrics. */
+function drawStability(block) {
   const place = document.getElementById("stability");
-  const rows = rowsOf(block, "consensus").flatMap((row) =>
-    row.stability.map((made) => [row.name, made.change, made.detail, made.layer, made.confidence]),
-  );
+  const rows = rowsOf(block, "consensus")
+    .filter((row) => row.concept === state.concept)
+    .flatMap((row) => row.stability.map((made) => [row.name, made.change, made.detail, made.layer, made.confidence]));
   place.replaceChildren(
     rows.length
-      ? table(`Maps of ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows)
-      : make("p", { class: "hint" }, "No maps were made otherwise for this model."),
+      ? table(`Maps of ${state.concept} in ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows)
+      : make("p", { class: "hint" }, `No maps of ${state.concept} were made otherwise.`),
   );
 }
 

@@ -75,8 +75,8 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   const own = places.get(term);
   const near = own ? nearest(block, state.concept, term, found.layer).terms.filter(({ term: other }) => places.has(other)) : [];
   const links = near.map(({ term: other }) => ({ ...own, x2: places.get(other).x, y2: places.get(other).y }));
-  const names = own ? [{ ...own, term: concept.terms[term] }, ...near.map(({ term: other }) => ({ ...places.get(other), term: concept.terms[other] }))] : [];
-  const { paths, arrows } = pathsOf(concept, places, labelling, term);
+  const names = own ? [{ ...own, term: concept.terms[term] }] : [];
+  const { paths, arrows, along } = pathsOf(concept, places, labelling, term);
   const [left, right, bottom, top] = found.pictures.frame;
   const [mx, my] = [(right - left) * 0.06, (top - bottom) * 0.06];
   feed(
@@ -88,7 +88,7 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   caption.textContent =
     `${block.header.model}, ${concept.name} at ${layerName(found.layer)}. Trustworthiness ${number(trust, 2)}, continuity ` +
     `${number(found.pictures.continuity[found.place], 2)} (1: all neighbours kept). A picture is no evidence: only who lies ` +
-    "near whom means something; lines go to the nearest terms in the original space.";
+    `near whom means something${own ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
 }
 
 /** The order of a concept, if it has one: numbers or stages; and what goes through it (a disease, a sex). */
@@ -112,7 +112,7 @@ function pathsOf(concept, places, labelling, chosen) {
   const found = ordering(concept, labelling);
   const paths = [];
   const arrows = [];
-  if (!found || document.getElementById("paths").checked === false) return { paths, arrows };
+  if (!found || !document.getElementById("paths").checked) return { paths, arrows, along: "" };
   const groups = new Map();
   for (const [term, place] of places) {
     const step = found.at(term);
@@ -138,7 +138,9 @@ function pathsOf(concept, places, labelling, chosen) {
       arrows.push({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2, angle, stroke });
     }
   }
-  return { paths, arrows };
+  const name = (group) => (found.group ? found.group.labels[group] : "");
+  const whose = found.group ? ` of ${wanted.map(name).join(" and of ")}` : "";
+  return { paths, arrows, along: ` The path goes through the means of each ${spoken(found.order.name)}${whose}, in order.` };
 }
 
 const extent = (values) => {

@@ -43,12 +43,14 @@ function drawProfile(block, technique) {
     const none = block.header.unmeasured.find(([name]) => name === technique);
     says.textContent = none ? `Not measured: ${none[1]}` : "Not measured for this labelling.";
     select.replaceChildren();
+    panel.querySelector(".against").textContent = "";
     return;
   }
   fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
   const points = pointsOf(block, profile);
   const about = library.shown[profile.shown];
   says.textContent = profileTitle(block, points, about);
+  panel.querySelector(".against").textContent = againstWhat(block, profile, points);
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
   const { layers } = block.header;
@@ -121,6 +123,14 @@ function profileTitle(block, points, about) {
   const against = next ? `; next is layer ${next.layer} with ${number(next.value)}${apart ? ", well apart" : ""}` : "";
   const faint = best.low != null && best.low <= 0 ? " The interval reaches 0." : "";
   return `Highest at layer ${best.layer}: ${number(best.value)} ${about.unit}${interval(best.low, best.high)}${against}.${faint}`;
+}
+
+/** What a profile rests on, and what its dashed lines are. */
+function againstWhat(block, profile, points) {
+  const controls = [...new Set(controlsOf(block, profile).map((control) => control.concept))];
+  const here = points.find((point) => point.layer === state.layer);
+  const now = here ? `Here, ${layerName(here.layer)}: ${number(here.value)}${interval(here.low, here.high)}${here.null_p == null ? "" : `, p = ${number(here.null_p, 2)}`}. ` : "";
+  return `${now}${profile.n} terms.${controls.length ? ` Dashed: ${controls.join(", ")}.` : ""}`;
 }
 
 function fillMetrics(select, profiles, chosen) {
