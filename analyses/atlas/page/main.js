@@ -158,7 +158,7 @@ function rowsBehind(panel) {
     if (!found) return null;
     const concept = conceptOf(state.concept);
     const rows = [...placesOf(current, found)].map(([term, at]) => [
-      concept.terms[term], found.layer, at.x, at.y, ...concept.labellings.map((labelling) => labelOf(labelling, term)),
+      concept.terms[term], found.layer, Math.round(1e4 * at.x) / 1e4, Math.round(1e4 * at.y) / 1e4, ...concept.labellings.map((labelling) => labelOf(labelling, term)),
     ]);
     return [["term", "layer", "x", "y", ...concept.labellings.map((labelling) => labelling.name)], rows];
   }
@@ -252,10 +252,32 @@ function follow() {
   return draw({ change: { layer: 0, mode: "consensus", axis: "layer", ...asked() } });
 }
 
+/** The chart as SVG: as on white paper, whatever the page's theme is. */
+async function svgOf(place) {
+  const before = document.documentElement.dataset.theme;
+  await setTheme("light");
+  if (state.beside) await drawCompare(current, drawing);
+  const svg = await views.get(place).view.background("#ffffff").toSVG();
+  views.get(place).view.background("transparent");
+  await setTheme(before);
+  return svg;
+}
+
 function setTheme(name) {
+  if (document.documentElement.dataset.theme === name && current) return undefined;
   document.documentElement.dataset.theme = name;
   document.getElementById("theme").textContent = name === "dark" ? "Light" : "Dark";
-  if (current) draw();
+  return current ? draw() : undefined;
+}
+
+/** Paper is white: the page is printed in the light theme, and goes back to its own. */
+function printLight() {
+  let before = null;
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => before && setTheme(before));
 }
 
 /** Charts that say the same for all models are drawn when somebody scrolls to them. */
@@ -286,6 +308,7 @@ async function main() {
   ]);
   tools();
   listen();
+  printLight();
   await draw();
   drawWhenSeen();
 }
