@@ -29,9 +29,6 @@ from analyses.atlas.specs import page_charts
 from warehouse.errors import InputError
 from warehouse.versions import CODE_VERSION
 
-SHARED_TABLES = ("concepts", "terms", "labels", "prompts", "published", "validation", "edits")
-"""What is read of the library, and of all models together."""
-
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = (
     "words", "codec", "state", "colours", "charts", "models", "map", "profiles", "picture", "terms", "compare", "main",
@@ -55,14 +52,14 @@ def build_atlas(
     shared: Tables,
     models: Sequence[str],
     tables_of: Callable[[str], Tables],
-    charts: Iterable[Chart] = (),
+    charts: Sequence[Chart] = (),
 ) -> bytes:
     """The atlas of some models as one HTML file in UTF-8.
 
     Args:
-        shared: `SHARED_TABLES`.
+        shared: `inputs.SHARED_TABLES`.
         models: the models, in the order in which they are offered.
-        tables_of: gives `models.TABLES` of one model; asked for one model at a time.
+        tables_of: gives `inputs.MODEL_TABLES` of one model; asked for one model at a time.
         charts: charts for the part on validity.
 
     Raises:
@@ -174,9 +171,3 @@ def _policy(scripts: Iterable[str], style: str) -> str:
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-
-def as_frames(tables: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
-    """Arrow tables as frames, by name."""
-    from analyses.rows import frame
-
-    return {name: frame(rows) for name, rows in tables.items()}

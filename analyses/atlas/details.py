@@ -47,7 +47,8 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
     kind = _KIND if _KIND in set(rows["template_kind"]) else rows["template_kind"][0]
     rows = rows.filter(pl.col("template_kind") == kind)
     found = sorted(rows["layer"].unique())
-    terms = [term for term in concept.terms if term in set(rows["term"])]
+    there = set(rows["term"])
+    terms = [term for term in concept.terms if term in there]
     place = {term: number for number, term in enumerate(terms)}
     drawn = np.zeros((len(found), len(terms), 2))
     rows = rows.filter(pl.col("term").is_in(terms))

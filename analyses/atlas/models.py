@@ -16,26 +16,6 @@ from analyses.atlas.packing import Pack
 from analyses.atlas.profiles import NUMBERS, profiles_of
 from warehouse.errors import InputError
 
-TABLES = (
-    "models",
-    "plants",
-    "unmeasured",
-    "tokens",
-    "lesions",
-    "patches",
-    "responses",
-    "judgements",
-    "projections",
-    "neighbours",
-    "profiles",
-    "regions",
-    "knowledge_map",
-    "localisations",
-    "stability",
-    "findings",
-)
-"""What is read of each model."""
-
 _CARD = ("source", "revision", "architecture", "layers", "width", "vocabulary", "parameters", "dtype", "quantization")
 _FINDING = ("finding", "claimed_by", "title", "question", "rule", "basis", "verdict", "sentence")
 _ESTIMATE = ("estimate", "low", "high", "threshold", "null_mean", "null_p")
@@ -46,7 +26,7 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
 
     Args:
         model: its slug.
-        tables: `TABLES` of this model alone, and `concepts`.
+        tables: `inputs.MODEL_TABLES` of this model alone, and `concepts`.
         concepts: the library's.
 
     Returns:
