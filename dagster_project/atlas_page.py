@@ -72,7 +72,9 @@ def build_page(store: Store, plan: Plan, charts: Place) -> bytes:
     from analyses.atlas.building import build_atlas
 
     shared = _frames(store, _shared(store))
-    return build_atlas(shared, plan.models, lambda model: _frames(store, _of_model(store, model)), _charts(store, charts))
+    return build_atlas(
+        shared, plan.models, lambda model: _frames(store, _of_model(store, model)), _charts(store, charts)
+    )
 
 
 def is_page_current(path: Place, plan: Plan) -> bool:

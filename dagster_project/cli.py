@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.cli_doctor import doctor
 from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
 from dagster_project.cli_models import add, models, warn_of_unpinned
@@ -265,6 +266,7 @@ app.command()(findings)
 app.command()(recommend)
 app.command()(rivals)
 app.command()(validate)
+app.command()(doctor)
 
 
 def _names(written: str) -> list[str]:
