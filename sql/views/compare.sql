@@ -39,21 +39,30 @@ WITH depths AS (
     WHERE models.model IN (a, b)
 ),
 
-places AS (
+steps AS (
     SELECT
         numbers.layer AS place,
         numbers.layer / nullif(depths.most - 1, 0) AS of_depth,
-        CASE
-            WHEN side = 'depth' THEN CAST(round(coalesce(numbers.layer / nullif(depths.most - 1, 0), 0) * (depths.of_a - 1)) AS BIGINT)
-            WHEN numbers.layer < depths.of_a THEN numbers.layer
-        END AS at_a,
-        CASE
-            WHEN side = 'depth' THEN CAST(round(coalesce(numbers.layer / nullif(depths.most - 1, 0), 0) * (depths.of_b - 1)) AS BIGINT)
-            WHEN numbers.layer < depths.of_b THEN numbers.layer
-        END AS at_b
+        depths.of_a,
+        depths.of_b
     FROM depths
     CROSS JOIN LATERAL unnest(range(0, depths.most)) AS numbers (layer)
     WHERE depths.of_a IS NOT NULL AND depths.of_b IS NOT NULL
+),
+
+places AS (
+    SELECT
+        steps.place,
+        steps.of_depth,
+        CASE
+            WHEN side = 'depth' THEN CAST(round(coalesce(steps.of_depth, 0) * (steps.of_a - 1)) AS BIGINT)
+            WHEN steps.place < steps.of_a THEN steps.place
+        END AS at_a,
+        CASE
+            WHEN side = 'depth' THEN CAST(round(coalesce(steps.of_depth, 0) * (steps.of_b - 1)) AS BIGINT)
+            WHEN steps.place < steps.of_b THEN steps.place
+        END AS at_b
+    FROM steps
 ),
 
 verdicts AS (
