@@ -1,6 +1,6 @@
--- Two models' knowledge maps side by side, layer beside layer or depth beside depth. By depth each row is a layer of the
--- deeper model, and the shallower one stands there with its layer of the nearest depth, so that a layer of it may come
--- more than once.
+-- Two models' knowledge maps side by side, layer beside layer or depth beside depth. By depth each row is a layer of
+-- the deeper model, and the shallower one stands there with its layer of the nearest depth, so that a layer of it may
+-- come more than once.
 --
 -- Grain: one row a concept, labelling and layer (or depth)
 -- Parameters:

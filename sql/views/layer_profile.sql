@@ -1,5 +1,5 @@
--- A profile, layer by layer, with all that it is to be read against: interval, permuted labels, the controls at the same
--- layer, the step from the layer below, and for planted models the truth.
+-- A profile, layer by layer, with all that it is to be read against: interval, permuted labels, the controls at the
+-- same layer, the step from the layer below, and for planted models the truth.
 --
 -- Grain: one row a labelling and layer
 -- Parameters:
