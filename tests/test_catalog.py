@@ -23,7 +23,6 @@ from warehouse.sql_files import VIEWS, named_queries
 from warehouse.store import Store
 from warehouse.tables import TABLES
 
-
 MACRO_CALLS = {
     "nearest": "'planted', 'drugs', 1, 'aspirin'",
     "patch_effect": "'planted', 'drugs'",

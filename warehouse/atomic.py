@@ -74,7 +74,7 @@ def replacing_together(paths: Sequence[Place]) -> Iterator[list[Path]]:
                 if before is None:
                     path.unlink(missing_ok=True)
                 else:
-                    os.replace(before, path)
+                    before.replace(path)
             raise
     finally:
         for leftover in (*temporaries, *(before for _, before in done if before is not None)):

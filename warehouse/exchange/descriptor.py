@@ -1,7 +1,7 @@
 """`datapackage.json`: the folder described by the Data Package standard (version 2), so that other tools can read it.
 
-A resource a file, with its length and SHA-256; what its columns are stands in `schemas/TABLE.json`, from the registry of
-tables. What we need beyond the standard is under the key `vesalius`: layout, partition, fingerprint, versions.
+A resource a file, with its length and SHA-256; what its columns are stands in `schemas/TABLE.json`, from the registry
+of tables. What we need beyond the standard is under the key `vesalius`: layout, partition, fingerprint, versions.
 https://datapackage.org/standard/data-package/
 """
 
@@ -179,5 +179,3 @@ def _type(column: Column) -> str:
 
 def _whole(value: float, column: Column) -> float:
     return int(value) if pa.types.is_integer(column.type) else value
-
-

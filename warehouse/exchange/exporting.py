@@ -86,9 +86,7 @@ def export(
             done += size
             tell(done, sum(sizes))
         _describe(unfinished, packed, about, layout)
-    return Exported(
-        folder, len(packed), sum(one.part.footer.rows for one in packed), sum(one.bytes for one in packed)
-    )
+    return Exported(folder, len(packed), sum(one.part.footer.rows for one in packed), sum(one.bytes for one in packed))
 
 
 def copied(source: Place, target: Path) -> tuple[int, str]:
@@ -152,7 +150,9 @@ def _appearing(folder: Path) -> Iterator[Path]:
 
 
 def _pack(store: Store, part: Part, folder: Path, layout: str) -> Packed:
-    below = part.path if layout == "warehouse" else "/".join([part.table, *(part.keys.values() or ["all"])]) + ".parquet"
+    below = (
+        part.path if layout == "warehouse" else "/".join([part.table, *(part.keys.values() or ["all"])]) + ".parquet"
+    )
     target = folder / "data" / below
     target.parent.mkdir(parents=True, exist_ok=True)
     if layout == "warehouse":

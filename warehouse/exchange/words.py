@@ -122,9 +122,9 @@ def _opening(about: About) -> Iterator[str]:
 
 
 def _contents(about: About, packed: Sequence[Packed]) -> Iterator[str]:
-    yield from ("## What is in it", "", "| model | source | layers | width | type |", "|---|---|---:|---:|---|")
+    yield from ("## What is in it", "", "| model | architecture | layers | width | type |", "|---|---|---:|---:|---|")
     for row in about.models:
-        yield f"| `{row['model']}` | {_cell(row['source'])} | {row['layers']} | {row['width']} | {row['dtype']} |"
+        yield f"| `{row['model']}` | {row['architecture']} | {row['layers']} | {row['width']} | {row['dtype']} |"
     yield from ("", "| concept | role | what it holds |", "|---|---|---|")
     for row in about.concepts:
         yield f"| `{row['concept']}` | {row['role']} | {_cell(row['description'])} |"
