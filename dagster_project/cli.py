@@ -19,6 +19,7 @@ from dagster_project.cli_models import add, models, warn_of_unpinned
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
 from dagster_project.cli_rivals import rivals
+from dagster_project.cli_share import export, import_
 from dagster_project.cli_sql import SqlCommand, sql
 from dagster_project.cli_validate import validate
 from dagster_project.cli_verify import verify
@@ -267,6 +268,8 @@ app.command()(recommend)
 app.command()(rivals)
 app.command()(validate)
 app.command()(doctor)
+app.command()(export)
+app.command("import")(import_)
 
 
 def _names(written: str) -> list[str]:
