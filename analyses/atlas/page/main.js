@@ -26,6 +26,7 @@ async function settle() {
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
   if (!concept.labellings.some((labelling) => labelling.name === state.colour)) delete state.colour;
+  if (!colouring()?.labels?.includes(state.label)) delete state.label;
   if (!["layer", "depth"].includes(state.axis)) state.axis = "layer";
   if (state.full && !document.querySelector(`[data-panel="${CSS.escape(state.full)}"]`)) delete state.full;
   return block;
@@ -37,9 +38,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   const token = drawing;
   const before = { ...state };
   if (change.concept && change.concept !== state.concept) {
-    pointed = null;
-    delete state.term;
-    delete state.colour;
+    for (const key of ["term", "colour", "label"]) delete state[key];
   }
   Object.assign(state, change);
   const block = await settle();
@@ -203,7 +202,7 @@ function listen() {
   on("row", "change", ({ target }) => { const [concept, labelling] = target.value.split("|"); go({ concept, labelling }); });
   on("mode", "change", ({ target }) => go({ mode: target.value }));
   on("axis", "change", ({ target }) => go({ axis: target.value }));
-  on("colour", "change", ({ target }) => { pointed = null; go({ colour: target.value }); });
+  on("colour", "change", ({ target }) => go({ colour: target.value, label: undefined }));
   // A drag is one step back, however many layers it passes.
   let sliding = false;
   on("layer", "input", ({ target }) => {
@@ -235,7 +234,7 @@ function listen() {
   on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
   for (const technique of PANELS) {
     const panel = document.getElementById(`profile-${technique}`);
-    panel.querySelector("select").addEventListener("change", ({ target }) => { chosenMetric[technique] = Number(target.value); draw(); });
+    panel.querySelector("select").addEventListener("change", ({ target }) => go({ [technique]: target.value }));
     panel.querySelector("details").addEventListener("toggle", ({ target }) => target.open && fillProfileTable(current, technique));
   }
   document.querySelector("#map-table").addEventListener("toggle", ({ target }) => {
