@@ -32,7 +32,7 @@ const mapParts = memoized((block, mode, axis, theme_) => {
       const agreement = row.agreement[layer];
       if (localised && agreement != null && (place >= 0 || agreement < LEAST_AGREEMENT)) {
         const holds = agreement >= LEAST_AGREEMENT;
-        parts.dots.push({ ...at, fill: holds ? "#fee838" : "#d55e00", shape: holds ? "circle" : "cross" });
+        parts.dots.push({ ...at, fill: holds ? (dark() ? "#12161c" : "#fee838") : "#d55e00", shape: holds ? "circle" : "cross" });
       }
       parts.hits.push({ ...at, y0: y - 0.5, y1: y + 0.5, layer, row: y, tip: cellTip(row, layer, mode) });
     }
