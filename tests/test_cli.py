@@ -449,7 +449,7 @@ def test_sql_without_a_warehouse_says_what_to_do_first(vesalius: Invoke, tmp_pat
 def test_the_prompt_answers_and_outlives_a_mistake(vesalius: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = iter(["SELECT", "7 * 6 AS answer;", "SELECT wrong;", "", ".tables", "model-summary", ".quit"])
     monkeypatch.setattr("builtins.input", lambda _: next(typed))
-    monkeypatch.setattr("dagster_project.cli_sql.is_conversation", lambda: True)
+    monkeypatch.setattr("dagster_project.commands.sql.is_conversation", lambda: True)
     result = vesalius("sql")
     assert result.exit_code == 0
     assert "42" in result.stdout

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from extract.job.libraries import quiet_libraries
 
 if TYPE_CHECKING:
