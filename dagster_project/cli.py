@@ -10,6 +10,7 @@ import typer
 
 from dagster_project.commands.concepts import concepts
 from dagster_project.commands.docs import docs
+from dagster_project.commands.doctor import doctor
 from dagster_project.commands.estimate import estimate
 from dagster_project.commands.findings import findings
 from dagster_project.commands.models import add, models
@@ -17,6 +18,7 @@ from dagster_project.commands.recommend import recommend
 from dagster_project.commands.reference import reference
 from dagster_project.commands.rivals import rivals
 from dagster_project.commands.run import run
+from dagster_project.commands.share import export, import_
 from dagster_project.commands.sql import SqlCommand, sql
 from dagster_project.commands.ui import ui
 from dagster_project.commands.validate import validate
@@ -70,3 +72,6 @@ app.command()(findings)
 app.command()(recommend)
 app.command()(rivals)
 app.command()(validate)
+app.command()(doctor)
+app.command()(export)
+app.command("import")(import_)

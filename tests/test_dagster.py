@@ -119,7 +119,9 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
         **dict.fromkeys(["contributions", "first_tokens", "lesions", "patches", "saliency"], "extraction"),
         **dict.fromkeys(["responses", "judgements"], "extraction"),
         **dict.fromkeys(["published", "validation", "edits"], "library"),
-        **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
+        **dict.fromkeys(
+            ["projections", "neighbours", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"
+        ),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
         **dict.fromkeys(["umap_pictures", "profile_map", "catalog", *charts.FILES], "atlas"),
     }
@@ -130,13 +132,21 @@ def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
     graph = build_defs().resolve_asset_graph()
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.partitions_def == MODELS}
     pictures = {"umap_pictures", "findings_chart", "stability_chart"}
-    assert partitioned == {*extraction.TABLES, "judgements", "projections", *CONCLUDED, *pictures}
+    assert partitioned == {*extraction.TABLES, "judgements", "projections", "neighbours", *CONCLUDED, *pictures}
 
 
 def test_every_table_has_a_contract_check_and_the_catalog_the_checks_in_sql() -> None:
     graph = build_defs().resolve_asset_graph()
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
-    tables = [*library.TABLES, *references.TABLES, *extraction.TABLES, "judgements", "projections", *CONCLUDED]
+    tables = [
+        *library.TABLES,
+        *references.TABLES,
+        *extraction.TABLES,
+        "judgements",
+        "projections",
+        "neighbours",
+        *CONCLUDED,
+    ]
     assert {asset for asset, name in checks if name == CONTRACT} == set(tables)
     assert ("catalog", "tokens_missing") in checks
 
@@ -276,6 +286,21 @@ def test_the_launchpad_can_narrow_and_set_draws(places: Warehouse, instance: dg.
     assert places.store.footer("profiles", model="tiny", concept="colours") != drawn
 
 
+def test_neighbours_land_without_umap_and_anew_when_activations_change(
+    run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run()
+    assert places.store.partitions("projections") == []
+    keys = {"model": "tiny", "concept": "colours"}
+    found = places.store.read("neighbours", **keys)
+    assert set(found["layer"].to_pylist()) == set(range(LAYERS))
+    kept = places.store.footer("neighbours", **keys)
+    again = metadata(execute(places, instance, MEASURE, "neighbours", seed=7), "neighbours")
+    assert (again["files_written"], places.store.footer("neighbours", **keys)) == (0, kept)
+    run(TINY.model_copy(update={"dtype": "bfloat16"}))
+    assert not places.store.read("neighbours", **keys).equals(found)
+
+
 def test_everything_lands_and_is_drawn_in_one_process(
     run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
 ) -> None:
@@ -406,6 +431,11 @@ def test_a_fingerprint_changes_with_each_of_its_inputs() -> None:
         fingerprints.projections("a", "p", "t", "asking", 0),
         fingerprints.projections("a", "p", "t", "neutral", 0),
         fingerprints.projections("a", "p", "t", "asking", 1),
+        fingerprints.neighbours("a", "p", "t", "asking"),
+        fingerprints.neighbours("b", "p", "t", "asking"),
+        fingerprints.neighbours("a", "q", "t", "asking"),
+        fingerprints.neighbours("a", "p", "u", "asking"),
+        fingerprints.neighbours("a", "p", "t", "neutral"),
         fingerprints.profiles("profiles", {"projections": "x"}, 0, 10, 10),
         fingerprints.profiles("profiles", {"projections": None}, 0, 10, 10),
         fingerprints.profiles("profiles", {"projections": "x"}, 0, 11, 10),

@@ -126,6 +126,7 @@ def run(
 
 
 def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
+    from dagster_project.atlas_page import PAGE
     from dagster_project.defs.charts import KNOWLEDGE_MAP
     from dagster_project.pictures import files_of
     from dagster_project.summary import summarize, unmeasured_of
@@ -144,4 +145,6 @@ def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], 
     for line in unmeasured_of(places.store, models):
         out.print(line)
     out.print(f"Map:      {files_of(places.charts / KNOWLEDGE_MAP)['html']}   (vesalius findings)")
+    if (places.charts / PAGE).is_file():
+        out.print(f"Atlas:    {places.charts / PAGE}   (all of it on one page, offline)")
     out.print(f"Catalog:  {catalog_path(places.place)}   (vesalius sql --list)")
