@@ -23,7 +23,7 @@ from dagster_project.commands.sql import SqlCommand, sql
 from dagster_project.commands.ui import ui
 from dagster_project.commands.validate import validate
 from dagster_project.commands.verify import verify
-from extract.job.command import Commands
+from extract.job.options import Commands
 
 app = typer.Typer(
     name="vesalius",

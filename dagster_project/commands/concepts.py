@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from warehouse.exit_codes import ExitCode
+
 concepts = typer.Typer(help="The concept library: prove one sound, or list what it holds.", no_args_is_help=True)
 
 
@@ -23,7 +25,7 @@ def check(
         typer.echo(str(fault), err=True)
     if faults:
         typer.echo(f"error: {place} has {len(faults)} faults.", err=True)
-        raise typer.Exit(2)
+        raise typer.Exit(ExitCode.INPUT)
     typer.echo(f"{place} is sound: {len(load_library(place).concepts)} concepts.")
 
 
