@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.options import ConceptsOption, WarehouseOption
+from dagster_project.commands.options import ConceptsOption, WarehouseOption
+from warehouse.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Warehouse
@@ -49,7 +50,7 @@ def doctor(
         out.print()
         out.print(f"{len(findings)} findings: {failed} would make a run fail, {warned} could be better.")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def examine(places: "Warehouse", environment: Mapping[str, str]) -> "Iterator[Finding]":
