@@ -234,7 +234,7 @@ def ui(
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write the generated pages anew: tables, claims, Dagster's definitions, validity results, architectures by trying."""
+    """Write the generated pages anew: tables, findings, Dagster's definitions, validity results, architectures."""
     from analyses.claims_page import claims_page
     from analyses.validity_summary import results_page
     from dagster_project.definitions import build_defs
