@@ -35,9 +35,10 @@ bench: $(READY)
 validate: $(READY)
 	$(BIN)/vesalius validate --keep
 
-# The pictures of docs/tour.md, after `make atlas`. It needs a Chromium and playwright.
+# The pictures of docs/tour.md and of the atlas, after `make atlas`. It needs a Chromium and playwright.
 screenshots: $(READY)
 	$(BIN)/python tests/screenshots.py
+	$(BIN)/python tests/atlas_pictures.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

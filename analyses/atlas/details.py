@@ -92,7 +92,7 @@ def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pac
         "kind": kind,
         "ranks": ranks,
         "terms": pack.integers(nearest),
-        "similarity": pack.decimals(near, most=3),
+        "similarity": pack.decimals(near),
     }
 
 

@@ -47,6 +47,7 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
     header = {
         "model": model,
         "card": {name: row[name] for name in _CARD} | {"landed_at": row["landed_at"].isoformat(timespec="seconds")},
+        "measured": _measured(tables),
         "layers": layers,
         "details": kept,
         "maps": maps,
@@ -62,6 +63,29 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
 def _marked(row: dict[str, Any]) -> list[int]:
     spans = [range(first, last + 1) for technique, first, last, _ in row["regions"] if technique == "all"]
     return [*row["planted"], *(layer for span in spans for layer in span)]
+
+
+def _measured(tables: Tables) -> dict[str, Any]:
+    """How much was measured, counted from the tables themselves."""
+    prompt = ["concept", "template", "term"]
+    pair = [*prompt, "corrupting_term"]
+    kinds = tables["lesions"].select(
+        pl.when(pl.col("part") == "layer")
+        .then("lesion")
+        .otherwise(pl.format("{} of {}", "lesion", "part"))
+        .alias("kind")
+    )
+    sites = tables["patches"].select(pl.format("{} at {}", "site", "position").alias("kind"))
+    return {
+        "prompts": len(tables["tokens"]),
+        "tokens": int(tables["tokens"]["tokens"].sum()),
+        "lesioned": tables["lesions"].select(prompt).n_unique() if len(tables["lesions"]) else 0,
+        "lesions": kinds["kind"].unique().sort().to_list(),
+        "patched": tables["patches"].select(pair).n_unique() if len(tables["patches"]) else 0,
+        "patches": sites["kind"].unique().sort().to_list(),
+        "answers": len(tables["responses"]),
+        "judges": tables["judgements"]["judge"].unique().sort().to_list(),
+    }
 
 
 def _concept(concept: Concept, tables: Tables, layers: int, kept: list[int], pack: Pack) -> dict[str, Any]:

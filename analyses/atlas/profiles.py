@@ -29,7 +29,7 @@ class Shown:
     Attributes:
         technique, metric, position: which one, of asking prompts and main terms.
         title: what it says, in a few words.
-        unit: what its axis counts.
+        unit: what its axis counts; a profile over controls is one of shares, whatever it was made from.
     """
 
     technique: str
@@ -47,18 +47,18 @@ SHOWN = (
     Shown("activations", "silhouette_cosine_over_untrained", "last", "silhouette over untrained", "silhouette"),
     Shown("activations", "r2_ridge_step", "last", "R², step", "R²"),
     Shown("activations", "r2_ridge", "last", "R²", "R²"),
-    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls", "nats"),
+    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls", "share"),
     Shown("lesions", "resample_accuracy_drop_over_controls", "last", "resample, accuracy over controls", "share"),
-    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls", "nats"),
+    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls", "share"),
     Shown("lesions", "mean_accuracy_drop_over_controls", "last", "mean, accuracy over controls", "share"),
-    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls", "nats"),
+    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls", "share"),
     Shown("lesions", "resample_log_probability_drop", "last", "resample, raw", "nats"),
     Shown("lesions", "identity_log_probability_drop", "last", "identity, raw (the paper's)", "nats"),
     Shown("patches", "delta_restored", "last", "a layer's own contribution", "share restored"),
     Shown("patches", "resid_restored_step", "last", "residual stream, step", "share restored"),
     Shown("patches", "resid_restored", "last", "residual stream, P (the paper's)", "share restored"),
     Shown("patches", "delta_restored", "term", "own contribution, at the term", "share restored"),
-    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls", "logits"),
+    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls", "share"),
     Shown("saliency", "logit_difference_first_order_effect", "last", "Σ g·w on the logit difference", "logits"),
     Shown("saliency", "mean_abs_gradient", "last", "mean |g| (the paper's)", "nats per weight"),
 )

@@ -54,11 +54,6 @@ function fit(made) {
   view.runAsync().then(() => made.fitted?.());
 }
 
-/** The chart as SVG, in the light theme whatever the page's is. */
-async function svgOf(place) {
-  return views.get(place).view.toSVG();
-}
-
 /** What the pointer is over, beside the pointer. */
 function tip(handler, event, item, value) {
   const box = document.getElementById("tip");

@@ -96,7 +96,7 @@ function neighboursPart(block, labelling) {
 
 function misplacedPart(block, labelling) {
   const found = misplaced(block, labelling, Math.max(0, state.layer));
-  if (!labelling || labelling.kind === "continuous") return null ?? make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
+  if (!labelling || labelling.kind === "continuous") return make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
   const at = detailOf(block, Math.max(0, state.layer));
   const total = labelling.of.filter((own) => own >= 0).length;
   const rows = found.slice(0, 40).map((one) => [
@@ -159,6 +159,9 @@ function promptsPart(block, concept, term) {
       intact == null || under == null ? null : intact - under,
     ];
   });
+  // What was measured comes first, then what could have been.
+  const place = (row) => (row[4] != null ? 0 : row[2] != null ? 1 : 2);
+  rows.sort((one, other) => place(one) - place(other));
   const caption = `Prompts of ${concept.terms[term]}; the answer's log-probability intact and under a ${effects?.lesion ?? "resample"} lesion ${atLayer(at)}, of those that were sampled`;
   return table(caption, ["prompt", "kind", "answer", "known", "intact", "lesioned", "cost, nats"], rows);
 }

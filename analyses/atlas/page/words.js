@@ -36,7 +36,9 @@ function table(caption, heads, rows, { sortable = false } = {}) {
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }
 
-const shown = (value) => (value == null ? "–" : typeof value === "number" ? number(value, 4) : String(value));
+/** A cell's text: whole numbers whole, others with three digits that count. */
+const shown = (value) =>
+  value == null ? "–" : typeof value !== "number" || Number.isInteger(value) ? String(value) : number(value);
 
 /** Rows as CSV: quoted where needed, and never read as a formula by a spreadsheet. */
 function csv(heads, rows) {
