@@ -221,7 +221,7 @@ def _tokens(terms: list[str], draw: np.random.Generator) -> pl.DataFrame:
 
 def _projections(terms: list[str], made: Made, draw: np.random.Generator) -> pl.DataFrame:
     layers, count = made.layers + 1, len(terms)
-    steps = draw.normal(size=(layers, count, 2)) * 0.35
+    steps = draw.normal(size=(layers, count, 2)) * 0.9
     steps[0] = draw.normal(size=(count, 2)) * 4
     places = steps.cumsum(axis=0).astype(np.float32)
     trust = draw.uniform(0.75, 0.98, size=(2, layers))
