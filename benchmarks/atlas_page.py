@@ -115,7 +115,7 @@ def references(part: Any) -> list[dict[str, Any]]:
 
 
 def _packed(content: bytes) -> float:
-    return len(gzip.compress(content, 9)) * 4 / 3 / 1e6
+    return len(gzip.compress(content, 9)) * 16 / 13 / 1e6
 
 
 def shown(path: Path, steps: int, slow: int) -> dict[str, float]:

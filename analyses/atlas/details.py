@@ -77,8 +77,8 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
 def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack) -> dict[str, Any] | None:
     """Nearest terms in the original space at the detail layers: -1 where there is none.
 
-    Terms as `layers x terms x ranks`, their cosines as `ranks x layers x terms`: there each is little less than the one
-    before.
+    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x terms`:
+    each is little less than that of the rank before.
     """
     rows = tables["neighbours"].filter(pl.col("concept") == concept.name, pl.col("layer").is_in(layers))
     rows = _read_as_asked(rows)
@@ -101,8 +101,8 @@ def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pac
     return {
         "kind": kind,
         "ranks": ranks,
-        "terms": pack.integers(nearest),
-        "similarity": pack.decimals(near),
+        "terms": pack.integers(nearest, stride=nearest[0].size),
+        "similarity": pack.decimals(near.transpose(2, 0, 1), most=3, stride=near[..., 0].size),
     }
 
 
