@@ -109,7 +109,7 @@ def _frames(store: Store, partitions: Partitions) -> "dict[str, pl.DataFrame]":
 
 
 def _charts(store: Store, folder: Place) -> "list[Chart]":
-    """The charts that say the same for all models, as they lie there or drawn anew; none of what has nothing to show."""
+    """The charts that say the same for all models, as they lie there or drawn anew; none of an empty table."""
     found: list[Chart] = []
     for name, (title, reads, draw) in ON_PAGE.items():
         partitions = {table: partitions_of(store, table) for table in reads}

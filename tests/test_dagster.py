@@ -123,7 +123,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
             ["projections", "neighbours", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"
         ),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
-        **dict.fromkeys(["umap_pictures", "profile_map", "catalog", *charts.FILES], "atlas"),
+        **dict.fromkeys(["umap_pictures", "profile_map", "catalog", "atlas", *charts.FILES], "atlas"),
     }
     assert all(node.description and node.kinds for node in graph.asset_nodes)
 
@@ -131,7 +131,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
 def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
     graph = build_defs().resolve_asset_graph()
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.partitions_def == MODELS}
-    pictures = {"umap_pictures", "findings_chart", "stability_chart"}
+    pictures = {"umap_pictures", "model_map_chart", "findings_chart", "stability_chart"}
     assert partitioned == {*extraction.TABLES, "judgements", "projections", "neighbours", *CONCLUDED, *pictures}
 
 

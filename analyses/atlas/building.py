@@ -89,7 +89,7 @@ def build_atlas(
         bundle=Markup(bundle),
         script=Markup(script),
         specs=_data(page_charts()),
-        library=_library(concepts, headers, charts),
+        library=Markup(_library(concepts, headers, charts)),
     )
     return page.encode()
 
@@ -108,7 +108,7 @@ def _model(header: dict[str, Any], place: int, block: str) -> dict[str, Any]:
         "findings": told,
         "paper": telling.claims(told),
         "block_id": _block_id(place),
-        "block": block,
+        "block": Markup(block),
     }
 
 

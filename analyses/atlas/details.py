@@ -1,8 +1,8 @@
 """What the page tells of terms and prompts: pictures, neighbours, lesion and patch effects, answers under lesion.
 
 Belongs here: what is kept by term or by prompt. Pictures are kept of every layer; what is dearer is kept of the *detail
-layers*, which are all of them in a model of up to `MOST` layers, and else those of its maps' regions and plants and
-others evenly between. The page says which layer it shows.
+layers*, which are all of them in a model of up to `ALL` layers, and else those of its maps' regions and plants and
+others evenly between, `MOST` in all. The page says which layer it shows.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from analyses.atlas.library import Concept, Tables
 from analyses.atlas.packing import Pack, Reference
 
-MOST = 24
-"""The most layers of which neighbours, effects and answers are kept."""
+ALL, MOST = 24, 16
+"""Models of up to so many layers are kept whole; and how many layers are kept of neighbours, effects and answers of the
+deeper ones."""
+
+_FINE, _COARSE = 4096, 1024
+"""Steps of an axis of pictures: of models that are kept whole, and of deeper ones."""
 
 LESION = "resample"
 """The lesion whose effects are told prompt by prompt: the one that finds planted layers."""
@@ -32,7 +36,7 @@ def detail_layers(layers: int, wanted: Iterable[int]) -> list[int]:
         layers: how many layers the model has.
         wanted: layers that must be among them, as far as there is room: those that its maps mark.
     """
-    if layers <= MOST:
+    if layers <= ALL:
         return list(range(layers))
     chosen = sorted({layer for layer in wanted if 0 <= layer < layers})[: MOST // 2]
     spread = np.linspace(0, layers - 1, MOST - len(chosen)).round().astype(int).tolist()
@@ -54,7 +58,8 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
     rows = rows.filter(pl.col("term").is_in(terms))
     at = (np.searchsorted(found, rows["layer"].to_numpy()), [place[term] for term in rows["term"]])
     drawn[at] = rows.select("x", "y").to_numpy()
-    points, frame = pack.points(drawn)
+    steps = _FINE if layers <= ALL else _COARSE
+    points, frame = pack.points(drawn, steps=steps)
     by_layer = rows.group_by("layer").first().sort("layer")
     numbers = concept.term_numbers
     return {
@@ -63,13 +68,18 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
         "terms": None if terms == concept.terms else [numbers[term] for term in terms],
         "points": points,
         "frame": frame,
+        "steps": steps,
         "trust": [round(value, 3) for value in by_layer["trustworthiness"]],
         "continuity": [round(value, 3) for value in by_layer["continuity"]],
     }
 
 
 def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack) -> dict[str, Any] | None:
-    """Nearest terms in the original space at the detail layers: `layers x terms x ranks`, -1 where there is none."""
+    """Nearest terms in the original space at the detail layers: -1 where there is none.
+
+    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x terms`:
+    each is little less than that of the rank before.
+    """
     rows = tables["neighbours"].filter(pl.col("concept") == concept.name, pl.col("layer").is_in(layers))
     rows = _read_as_asked(rows)
     if rows.is_empty():
@@ -91,8 +101,8 @@ def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pac
     return {
         "kind": kind,
         "ranks": ranks,
-        "terms": pack.integers(nearest),
-        "similarity": pack.decimals(near),
+        "terms": pack.integers(nearest, stride=nearest[0].size),
+        "similarity": pack.decimals(near.transpose(2, 0, 1), most=3, stride=near[..., 0].size),
     }
 
 
@@ -153,14 +163,14 @@ def restored_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack)
     for name in ("ld_clean", "ld_corrupted"):
         column = np.full(len(keys), np.nan)
         column[[place[key] for key in rows.select(names).iter_rows()]] = rows[name].to_numpy()
-        told[name.removeprefix("ld_")] = pack.decimals(column, most=3)
+        told[name.removeprefix("ld_")] = pack.decimals(column, most=2)
     for site in sorted(set(rows["site"])):
         own = rows.filter(pl.col("site") == site)
         patched = np.full((len(layers), len(keys)), np.nan)
         patched[[at_layer[layer] for layer in own["layer"]], [place[key] for key in own.select(names).iter_rows()]] = (
             own["ld_patched"].to_numpy()
         )
-        told[site] = pack.decimals(patched, most=3)
+        told[site] = pack.decimals(patched, most=2)
     return told
 
 

@@ -14,13 +14,14 @@ function placesOf(block, found) {
   const flat = integers(block, pictures.points);
   const count = pictures.terms?.length ?? conceptOf(state.concept).terms.length;
   const [left, right, bottom, top] = pictures.frame;
+  const last = pictures.steps - 1;
   const places = new Map();
   for (let i = 0; i < count; i += 1) {
     const at = (place * count + i) * 2;
     const term = pictures.terms ? pictures.terms[i] : i;
     places.set(term, {
-      x: left + ((right - left) * flat[at]) / 4095,
-      y: bottom + ((top - bottom) * flat[at + 1]) / 4095,
+      x: left + ((right - left) * flat[at]) / last,
+      y: bottom + ((top - bottom) * flat[at + 1]) / last,
     });
   }
   return places;
