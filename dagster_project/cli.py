@@ -15,6 +15,7 @@ import typer
 from dagster_project.cli_estimate import estimate
 from dagster_project.cli_findings import findings
 from dagster_project.cli_models import add, models, warn_of_unpinned
+from dagster_project.cli_recipes import recipes
 from dagster_project.cli_recommend import recommend
 from dagster_project.cli_reference import reference
 from dagster_project.cli_rivals import rivals
@@ -267,6 +268,7 @@ app.command()(recommend)
 app.command()(rivals)
 app.command()(validate)
 app.command()(export)
+app.command(hidden=True)(recipes)
 app.command("import")(import_)
 
 
