@@ -97,9 +97,7 @@ def weighed(page: bytes) -> dict[str, float]:
         for name in ("pictures", "neighbours", "effects", "restored", "answers")
     }
     for name, part in parts.items():
-        arrays = b"".join(
-            content[one["at"] : one["at"] + one["n"] * one["bytes"]] for one in references(part)
-        )
+        arrays = b"".join(content[one["at"] : one["at"] + one["n"] * one["bytes"]] for one in references(part))
         found[f"of_a_model_{name}_mb"] = _packed(arrays) + _packed(json.dumps(part, separators=(",", ":")).encode())
     maps = {name: header[name] for name in ("maps", "findings", "card")}
     found["of_a_model_maps_mb"] = _packed(json.dumps(maps, separators=(",", ":")).encode())

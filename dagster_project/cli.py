@@ -14,6 +14,7 @@ from dagster_project.commands.doctor import doctor
 from dagster_project.commands.estimate import estimate
 from dagster_project.commands.findings import findings
 from dagster_project.commands.models import add, models
+from dagster_project.commands.recipes import recipes
 from dagster_project.commands.recommend import recommend
 from dagster_project.commands.reference import reference
 from dagster_project.commands.rivals import rivals
@@ -75,3 +76,4 @@ app.command()(validate)
 app.command()(doctor)
 app.command()(export)
 app.command("import")(import_)
+app.command(hidden=True)(recipes)
