@@ -1,4 +1,4 @@
-"""What docs/reviewers.md points to is there: tables, named queries, claims and docs; and every question has an answer."""
+"""What docs/reviewers.md points to is there: tables, named queries, claims and pages."""
 
 import re
 
