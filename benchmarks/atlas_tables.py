@@ -241,11 +241,12 @@ def _neighbours(terms: list[str], made: Made, draw: np.random.Generator) -> pl.D
     count, ranks = len(terms), min(NEIGHBOURS, len(terms) - 1)
     if not ranks:
         return pl.DataFrame()
-    # Points that drift in eight dimensions: from a layer to the next nine in ten neighbours stay, half of them in place.
+    # Points that drift in eight dimensions: from a layer to the next nine in ten neighbours stay, as in a model of
+    # eight layers: deeper ones should change less.
     points = draw.normal(size=(count, 8))
     near, far = [], []
     for _ in range(made.layers):
-        points = 0.995 * points + 0.1 * draw.normal(size=points.shape)
+        points = points + 0.05 * draw.normal(size=points.shape)
         unit = points / np.linalg.norm(points, axis=1, keepdims=True)
         cosines = np.clip(unit @ unit.T, -1, 1)
         np.fill_diagonal(cosines, -2)

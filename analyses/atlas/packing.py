@@ -118,7 +118,12 @@ class Pack:
         """The header and all arrays, gzipped, in plain characters; the same content gives the same text."""
         told = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         raw = struct.pack("<I", len(told)) + told + b"".join(self._parts)
-        return _written(gzip.compress(raw, compresslevel=9, mtime=0))
+        return packed(raw)
+
+
+def packed(content: bytes) -> str:
+    """Bytes gzipped, in plain characters; the same content gives the same text."""
+    return _written(gzip.compress(content, compresslevel=9, mtime=0))
 
 
 def unpack(block: str) -> tuple[dict[str, Any], bytes]:

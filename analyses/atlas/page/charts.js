@@ -13,7 +13,7 @@ async function chart(place, spec, chosen) {
     mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip,
   });
   if (chosen) view.addEventListener("click", (event, item) => item?.datum && chosen(item.datum));
-  const made = { view, element, spec, fed: new Map() };
+  const made = { view, element, spec, fed: new Map(), told: new Map() };
   views.set(place, made);
   new ResizeObserver(() => fit(made)).observe(element);
   return made;
@@ -23,9 +23,15 @@ async function chart(place, spec, chosen) {
 function feed(place, datasets, signals = {}) {
   const made = views.get(place);
   if (!made) return;
-  for (const [name, value] of Object.entries({ ...theme(), ...signals })) made.view.signal(name, value);
+  for (const [name, value] of Object.entries({ ...theme(), ...signals })) {
+    // A signal that is told again is no news, but Vega would draw the axes anew for another array of the same ticks.
+    const told = JSON.stringify(value);
+    if (made.told.get(name) === told) continue;
+    made.told.set(name, told);
+    made.view.signal(name, value);
+  }
   for (const [name, rows] of Object.entries(datasets)) {
-    if (made.fed.get(name) === rows) continue;
+    if (made.fed.get(name) === rows || (!rows.length && made.fed.get(name)?.length === 0)) continue;
     made.fed.set(name, rows);
     // Vega marks rows that it holds; it gets its own.
     made.view.data(name, rows.map((row) => ({ ...row })));

@@ -295,7 +295,7 @@ async function main() {
   const prefers = matchMedia("(prefers-color-scheme: dark)");
   setTheme(prefers.matches ? "dark" : "light");
   prefers.addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
-  await readLibrary();
+  await Promise.all([readLibrary(), runPacked("bundle")]);
   Object.assign(state, asked());
   await Promise.all([
     chart("map", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
