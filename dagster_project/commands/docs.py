@@ -5,6 +5,7 @@ import typer
 
 def docs() -> None:
     """Write the generated pages anew: tables, Dagster's definitions, validity results, architectures by trying."""
+    from analyses.claims_page import claims_page
     from analyses.validity_summary import results_page
     from dagster_project.definitions import build_defs
     from dagster_project.defs.resources import PROJECT
@@ -15,6 +16,7 @@ def docs() -> None:
 
     pages = {
         "tables": markdown(),
+        "findings": claims_page(),
         "dagster": inventory(build_defs()),
         "validity-results": results_page(),
         "architectures": architectures_markdown(),
