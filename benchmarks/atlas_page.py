@@ -1,4 +1,4 @@
-"""The page of five deep models: what it weighs and what of it, how long it takes to build, to show, and to move a layer.
+"""The page of five deep models: what it weighs, and how long it takes to build, to show, and to move a layer.
 
 Tables are made up (`atlas_tables`). Seconds in the browser are those of headless Chromium with its processor slowed
 down, without a network. The last line is JSON.
@@ -118,7 +118,7 @@ def _packed(content: bytes) -> float:
 
 
 def shown(path: Path, steps: int, slow: int) -> dict[str, float]:
-    """Milliseconds in a browser whose processor is slowed down: to the first paint, to all drawn, of a slider's steps."""
+    """Milliseconds in a slowed-down browser: to the first paint, until all is drawn, of a slider's steps."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -56,8 +56,8 @@ def neighbours_of(
 ) -> dict[str, Any] | None:
     """Nearest terms in the original space at the detail layers: -1 where there is none.
 
-    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x terms`:
-    each is little less than that of the rank before.
+    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x
+    terms`: each is little less than that of the rank before.
     """
     rows = tables["neighbours"].filter(pl.col("concept") == concept.name, pl.col("layer").is_in(layers))
     rows = _read_as_asked(rows)

@@ -1,4 +1,4 @@
-"""Numbers as the page carries them: columns of small integers in one gzipped block a model, written in plain characters.
+"""Numbers as the page carries them: columns of small integers, gzipped, in plain characters: a block a model.
 
 Belongs here: how arrays become bytes, and what the script must know to get them back (`page/codec.js` reads what is
 written here). What is packed, and to how many digits, is decided by who packs it. Two packs of the same content are the

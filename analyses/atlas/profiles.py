@@ -85,6 +85,7 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
         layers: how many layers it has.
         pack: takes the numbers.
     """
+    precision = precision_of(layers)
     asking = tables["profiles"].filter(pl.col("template_kind") == "asking", pl.col("variant") == "")
     told = []
     for number, item in enumerate(SHOWN):
@@ -102,11 +103,9 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
                     "concept": concept,
                     "labelling": labelling,
                     "n": int(part["n"].max()),  # type: ignore[arg-type]
-                    "numbers": pack.decimals(
-                        numbers * scale, most=4, largest=precision_of(layers).largest, stride=layers + 1
-                    )
+                    "numbers": pack.decimals(numbers * scale, most=4, largest=precision.largest, stride=layers + 1)
                     | {"scale": scale},
-                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=precision_of(layers).chances),
+                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=precision.chances),
                 }
             )
     return told

@@ -39,16 +39,20 @@ function feed(place, datasets, signals = {}) {
   made.view.run();
 }
 
-const narrow = () => document.documentElement.clientWidth < 640;
+const narrowWindow = matchMedia("(max-width: 639px)");
+const narrow = () => narrowWindow.matches;
 const leftOf = () => (narrow() ? NARROW_LEFT : LEFT);
 
 /** How wide the part with the layers is, of a chart in this element. */
-const layersWidth = (element) => Math.max(120, element.clientWidth - leftOf() - RIGHT);
+const layersWidth = (element) => Math.max(120, (widths.get(element) ?? element.clientWidth) - leftOf() - RIGHT);
+/** Of each chart's place the width when it was last fitted: to ask for it at each step would lay the page out anew. */
+const widths = new WeakMap();
 
 /** Give a chart the width of its place. */
 function fit(made) {
   const { view, element, spec } = made;
   if (!element.clientWidth) return;
+  widths.set(element, element.clientWidth);
   if (spec === "picture") {
     const room = element.closest(".full") ? Math.min(element.clientWidth, innerHeight - 260) : element.clientWidth;
     const side = Math.max(220, Math.min(room, element.closest(".full") ? 1200 : 520)) - 16;
