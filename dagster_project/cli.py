@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dagster_project.commands.chart import chart
 from dagster_project.commands.concepts import concepts
 from dagster_project.commands.docs import docs
 from dagster_project.commands.doctor import doctor
@@ -71,6 +72,7 @@ app.command()(verify)
 app.command()(findings)
 app.command()(recommend)
 app.command()(rivals)
+app.command()(chart)
 app.command()(validate)
 app.command()(doctor)
 app.command()(export)

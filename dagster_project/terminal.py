@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from dagster_project.commands.output import as_json
 from dagster_project.summary import Line
 from extract.prompts import ConceptCount
 from warehouse.atomic import replacing
@@ -130,7 +131,7 @@ def write_json(rows: pa.Table, path: Path) -> None:
     Raises:
         StoreError: the disk refused.
     """
-    _write_text(json.dumps(rows.to_pylist(), ensure_ascii=False, indent=1, default=_as_text) + "\n", path)
+    _write_text(as_json(rows.to_pylist()) + "\n", path)
 
 
 def write_parquet(rows: pa.Table, path: Path) -> None:

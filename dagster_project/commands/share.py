@@ -5,12 +5,14 @@ What is written and what is proved is in `warehouse.exchange`; here is what the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def export(
         str, typer.Option(help="warehouse, which can be imported, or datasets, for Hugging Face's package.")
     ] = "warehouse",
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a folder that others can read, check and import: Parquet, data dictionary, hashes."""
     from dagster_project.defs.resources import Warehouse
@@ -43,6 +46,9 @@ def export(
     choice = Choice(table or [], model or [], concept or [])
     with _shown("Exporting") as tell:
         done = export_to(store, folder, choice, layout, tell)
+    if as_json:
+        print_json(asdict(done))
+        return
     console().print(f"{done.files} files, {done.rows:,} rows, {done.bytes:,} bytes: {done.folder}")
 
 
@@ -52,6 +58,7 @@ def import_(
     keep: Annotated[bool, typer.Option("--keep", help="Where both have a partition, keep what is here.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Where both have a partition, take the other.")] = False,
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring an exported folder or another warehouse into this one: checked first, then all of it or nothing."""
     from dagster_project.defs.resources import Warehouse
@@ -69,6 +76,18 @@ def import_(
             "keep" if keep else "replace" if replace else None,
             tell,
         )
+    if as_json:
+        print_json(
+            {
+                "warehouse": str(store.root),
+                "outdated": decision.outdated,
+                **{
+                    name: [str(each.part) for each in getattr(decision, name)]
+                    for name in ("new", "replaced", "same", "kept", "left_out")
+                },
+            }
+        )
+        return
     _print_decision(decision, str(store.root))
 
 
