@@ -34,6 +34,4 @@ def plain(value: object) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, date):
         return value.isoformat()
-    return (
-        str(value) if isinstance(value, PurePath) or not hasattr(value, "__iter__") else [plain(one) for one in value]
-    )
+    return str(value)
