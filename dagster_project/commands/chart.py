@@ -87,12 +87,11 @@ def read_chart(
     from warehouse.tables import table
 
     first = wanted.reads[0]
-    by_model = any("model" in table(name).partitions for name in wanted.reads)
     if model is None and wanted.scope != "all":
         raise InputError(f"{wanted.name} is a chart of one model: name it. {_there(_models(store, first))}")
-    if model is not None and not by_model:
-        raise InputError(f"{wanted.name} is no chart of a model: leave {model!r} out.")
     with_models = [name for name in wanted.reads if "model" in table(name).partitions]
+    if model is not None and not with_models:
+        raise InputError(f"{wanted.name} is no chart of a model: leave {model!r} out.")
     if model is not None and model not in (known := _models(store, with_models[0])):
         raise InputError(f"{model!r} has no {with_models[0]} in {store.root}. {_there(known)}")
     if wanted.scope == "concept":
@@ -126,17 +125,24 @@ def _there(names: list[str]) -> str:
     return f"There are: {', '.join(names)}." if names else "There is none: run a model first (`vesalius run`)."
 
 
+def _of(chart: Chart) -> str:
+    from warehouse.tables import table
+
+    if chart.scope == "all" and any("model" in table(name).partitions for name in chart.reads):
+        return "all models, or one"
+    return {"all": "the project", "model": "one model", "concept": "one model and concept"}[chart.scope]
+
+
 def _list(*, as_json: bool) -> None:
     from dagster_project.terminal import console, plain_table
 
-    of = {"all": "all models, or one", "model": "one model", "concept": "one model and concept"}
     if as_json:
         print_json(
             [
-                {"name": each.name, "scope": each.scope, "shows": each.shows, "reads": list(each.reads)}
+                {"name": each.name, "of": _of(each), "shows": each.shows, "reads": list(each.reads)}
                 for each in CHARTS.values()
             ]
         )
         return
-    rows = [(one.name, of[one.scope], one.shows) for one in CHARTS.values()]
+    rows = [(one.name, _of(one), one.shows) for one in CHARTS.values()]
     console().print(plain_table(("chart", "of", "shows"), rows))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.options import JsonOption, WarehouseOption, names_of
 from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
@@ -43,7 +44,11 @@ _WORDS = {
 def estimate(
     *,
     model: Annotated[
-        str, typer.Argument(help="A registered slug, or a folder with a config.json; weights need not be there.")
+        str,
+        typer.Argument(
+            help="A registered slug, or a folder with a config.json; weights need not be there.",
+            autocompletion=model_slugs,
+        ),
     ],
     gpu: Annotated[str | None, typer.Option(help="For a GPU with so much memory, like 24GB, here or not.")] = None,
     ram: Annotated[str | None, typer.Option(help="Main memory, like 64GB. Default: what is free here.")] = None,

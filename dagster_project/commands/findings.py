@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.options import JsonOption, WarehouseOption
 from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def findings(
-    model: Annotated[str | None, typer.Argument(help="A model's slug. Default: all that have findings.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model's slug. Default: all that have findings.", autocompletion=model_slugs)
+    ] = None,
     as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:

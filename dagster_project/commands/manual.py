@@ -70,7 +70,7 @@ def command_epilog(example: str, codes: str = "") -> str:
 
 
 def _block(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """A title and rows in two columns that fit 80; the help leaves a paragraph that begins with a backspace as it is."""
+    """A title and rows in two columns that fit 80; a paragraph that begins with a backspace stays as it is."""
     rows = list(rows)
     wide = max(len(name) for name, _ in rows)
     lines = [f"{title}:"]

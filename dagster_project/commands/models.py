@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from dagster_project.model_states import ModelState
     from extract.models import ModelEntry
 
+_COLUMNS = ("model", "state", "size", "revision", "last run", "from", "description")
+_WIDE_ENOUGH = 120
+"""Columns of a terminal from which on the last two of the table find room."""
+
 _SHORT = 8
 """Digits of a commit that are printed."""
 
@@ -67,11 +71,8 @@ def models(
         print_json([_record(each) for each in states])
         return
     out = console()
-    out.print(
-        plain_table(
-            ["model", "state", "size", "revision", "last run", "from", "description"], [_row(each) for each in states]
-        )
-    )
+    shown = len(_COLUMNS) if out.width >= _WIDE_ENOUGH else -2
+    out.print(plain_table(_COLUMNS[:shown], [_row(each)[:shown] for each in states]))
     out.print()
     for state, meaning in STATES.items():
         out.print(f"{state:<7} {meaning}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dagster_project.commands.completing import concept_names, model_slugs
 from dagster_project.commands.options import JsonOption, WarehouseOption
 from dagster_project.commands.output import print_json
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 def recommend(
     *,
-    model: Annotated[str, typer.Argument(help="A model that is in the warehouse, by its slug.")],
-    concept: Annotated[str, typer.Option(help="The concept, like drugs.")],
+    model: Annotated[
+        str, typer.Argument(help="A model that is in the warehouse, by its slug.", autocompletion=model_slugs)
+    ],
+    concept: Annotated[str, typer.Option(help="The concept, like drugs.", autocompletion=concept_names)],
     purpose: Annotated[str, typer.Option("--for", help="What for: fine-tuning, unlearning or editing.")],
     labelling: Annotated[
         str | None, typer.Option(help="What of the concept, like specialty. Default: the concept as a whole.")

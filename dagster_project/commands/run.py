@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.models import warn_of_unpinned
 from dagster_project.commands.options import ConceptsOption, JsonOption, WarehouseOption, names_of
 from dagster_project.commands.output import print_json
@@ -24,7 +25,10 @@ def run(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all that are here."),
+        typer.Option(
+            help="A registered slug, or a model's folder; again for more. Default: all that are here.",
+            autocompletion=model_slugs,
+        ),
     ] = None,
     concepts: ConceptsOption = None,
     only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,

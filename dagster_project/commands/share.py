@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dagster_project.commands.completing import concept_names, model_slugs
 from dagster_project.commands.options import JsonOption, WarehouseOption
 from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
@@ -27,9 +28,12 @@ def export(
         list[str] | None, typer.Option(help="Only this table; again for more. `concepts` and `models` go along.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Only this model, with its untrained twin; again for more.")
+        list[str] | None,
+        typer.Option(help="Only this model, with its untrained twin; again for more.", autocompletion=model_slugs),
     ] = None,
-    concept: Annotated[list[str] | None, typer.Option(help="Only this concept; again for more.")] = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(help="Only this concept; again for more.", autocompletion=concept_names)
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="warehouse, which can be imported, or datasets, for Hugging Face's package.")
     ] = "warehouse",
@@ -120,6 +124,6 @@ def _shown(doing: str) -> "Iterator[Tell]":
 
     shown = console(error=True)
     columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+    with Progress(*columns, console=shown, transient=True, disable=not shown.file.isatty()) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, all_: bar.update(task, completed=done, total=all_)

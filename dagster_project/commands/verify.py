@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.options import JsonOption, WarehouseOption
 from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
@@ -24,7 +25,7 @@ VERSION = 1
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.")],
+    model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.", autocompletion=model_slugs)],
     warehouse: WarehouseOption = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
