@@ -70,8 +70,8 @@ def _(ask, chosen, concept, labelling, mo):
         labelling=labelling.value,
     )
     mo.md(
-        "Two questions of each layer: how well do its activations sort the terms (the silhouette, with its interval and "
-        "what permuted labels reach), and how much of the answer does a patch of its output restore?"
+        "Two questions of each layer: how well do its activations sort the terms (the silhouette, with its interval "
+        "and what permuted labels reach), and how much of the answer does a patch of its output restore?"
     )
     return patched, profile
 
