@@ -1,6 +1,6 @@
 """`vesalius recipes`: the results in `docs/sql.md`, from the warehouse at hand. For who works on the project.
 
-What a recipe is and how the page is put together is in `recipes`.
+What a recipe is and how the page is put together is in `dagster_project.recipes`.
 """
 
 import typer
