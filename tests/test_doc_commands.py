@@ -63,7 +63,18 @@ NOT_OURS = {
 }
 """Programs that are not ours, and why what they are given is not run."""
 
-FOLDERS = ("analyses", "benchmarks", "dagster_project", "deploy", "docs", "extract", "sql", "tests", "warehouse")
+FOLDERS = (
+    "analyses",
+    "benchmarks",
+    "dagster_project",
+    "deploy",
+    "docs",
+    "examples",
+    "extract",
+    "sql",
+    "tests",
+    "warehouse",
+)
 
 ALL = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [command for block in ALL if block.language in SHELLS for command in commands(block)]
@@ -206,7 +217,7 @@ def test_a_line_that_its_program_would_refuse_is_caught(line: str) -> None:
 
 def test_quotes_comments_joins_and_assignments_are_taken_apart() -> None:
     text = (
-        "A=1 vesalius sql \"SELECT 1\n  FROM terms\" > out.csv  # a note\n"
+        'A=1 vesalius sql "SELECT 1\n  FROM terms" > out.csv  # a note\n'
         "cd x && vesalius models\nids=$(sbatch --parsable a.sh)\nvesalius run \\\n    --model planted\n"
     )
     found = commands(Block(ROOT / "README.md", 1, "sh", text))

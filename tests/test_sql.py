@@ -379,7 +379,8 @@ def test_every_sql_file_follows_the_style(folder: Path) -> None:
         assert ";" not in body, name
         assert query.purpose.endswith((".", "?")), name
         assert len(duckdb.extract_statements(query.sql)) == 1, name
-        assert set(re.findall(r"\$(\w+)", body)) == {one.name for one in query.parameters}, name
+        bound = {one.name for one in query.parameters} if "CREATE MACRO" not in body else set()
+        assert set(re.findall(r"\$(\w+)", body)) == bound, name
         assert all(doc.endswith(".") for _, doc in query.columns), name
         assert max(map(len, query.sql.splitlines())) <= 120, name
 

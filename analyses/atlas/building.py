@@ -16,21 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import polars as pl
 import vl_convert
 from markupsafe import Markup
 
 from analyses.atlas import telling
 from analyses.atlas.library import Concept, Tables, concepts_of
 from analyses.atlas.models import model_part
-from analyses.atlas.packing import Pack
+from analyses.atlas.packing import Pack, packed
 from analyses.atlas.profiles import shown
 from analyses.atlas.specs import page_charts
 from warehouse.errors import InputError
 from warehouse.versions import CODE_VERSION
-
-SHARED_TABLES = ("concepts", "terms", "labels", "prompts", "published", "validation", "edits")
-"""What is read of the library, and of all models together."""
 
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = (
@@ -55,14 +51,14 @@ def build_atlas(
     shared: Tables,
     models: Sequence[str],
     tables_of: Callable[[str], Tables],
-    charts: Iterable[Chart] = (),
+    charts: Sequence[Chart] = (),
 ) -> bytes:
     """The atlas of some models as one HTML file in UTF-8.
 
     Args:
-        shared: `SHARED_TABLES`.
+        shared: `inputs.SHARED_TABLES`.
         models: the models, in the order in which they are offered.
-        tables_of: gives `models.TABLES` of one model; asked for one model at a time.
+        tables_of: gives `inputs.MODEL_TABLES` of one model; asked for one model at a time.
         charts: charts for the part on validity.
 
     Raises:
@@ -76,9 +72,10 @@ def build_atlas(
         header, block = model_part(model, {**tables_of(model), "concepts": shared["concepts"]}, concepts)
         headers.append(header)
         blocks.append(block)
-    style, bundle, script = (_inline(text) for text in (_style(), _bundle(), _script()))
+    style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
-        policy=_policy([bundle, script], style),
+        # The bundle is run as it is unpacked, so its hash is that of its own text.
+        policy=_policy([_bundle(), script], style),
         title=_title(headers),
         lead=_LEAD,
         models=[
@@ -90,10 +87,10 @@ def build_atlas(
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
         style=Markup(style),
-        bundle=Markup(bundle),
+        bundle=Markup(packed(_bundle().encode())),
         script=Markup(script),
         specs=_data(page_charts()),
-        library=_library(concepts, headers, charts),
+        library=Markup(_library(concepts, headers, charts)),
     )
     return page.encode()
 
@@ -112,7 +109,7 @@ def _model(header: dict[str, Any], place: int, block: str) -> dict[str, Any]:
         "findings": told,
         "paper": telling.claims(told),
         "block_id": _block_id(place),
-        "block": block,
+        "block": Markup(block),
     }
 
 
@@ -173,10 +170,3 @@ def _policy(scripts: Iterable[str], style: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def as_frames(tables: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
-    """Arrow tables as frames, by name."""
-    from analyses.rows import frame
-
-    return {name: frame(rows) for name, rows in tables.items()}

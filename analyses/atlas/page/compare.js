@@ -77,7 +77,7 @@ function drawDifference(block, told) {
     },
     {
       ...layerAxis(layers, layersWidth(made.element)), rows: told.length, rowTicks: told.map((_, place) => place),
-      rowNames: told.map(({ row }) => row.name),
+      rowNames: told.map(({ row }) => rowName(row)),
     },
   );
   document.getElementById("difference-says").textContent = largest && Math.abs(largest.difference) >= 0.2

@@ -26,6 +26,7 @@ async function settle() {
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
   if (!concept.labellings.some((labelling) => labelling.name === state.colour)) delete state.colour;
+  if (!colouring()?.labels?.includes(state.label)) delete state.label;
   if (!["layer", "depth"].includes(state.axis)) state.axis = "layer";
   if (state.full && !document.querySelector(`[data-panel="${CSS.escape(state.full)}"]`)) delete state.full;
   return block;
@@ -37,15 +38,13 @@ async function draw({ change = {}, lasting = false } = {}) {
   const token = drawing;
   const before = { ...state };
   if (change.concept && change.concept !== state.concept) {
-    pointed = null;
-    delete state.term;
-    delete state.colour;
+    for (const key of ["term", "colour", "label"]) delete state[key];
   }
   Object.assign(state, change);
   const block = await settle();
   if (token !== drawing) return;
   current = block;
-  remember(lasting);
+  if (lasting) remember(true);
   const changed = (...keys) => !before.drawn || keys.some((key) => before[key] !== state[key]);
   state.drawn = true;
   drawControls(block);
@@ -57,8 +56,10 @@ async function draw({ change = {}, lasting = false } = {}) {
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
+    remember(false);
     drawTerms(block);
     if (changed("model")) drawModel(block);
+    if (changed("model", "concept")) drawStability(block);
     drawCompare(block, token);
   });
 }
@@ -100,7 +101,11 @@ function drawControls(block) {
   }
   document.getElementById("paths-choice").hidden = !ordering(conceptOf(state.concept), colouring());
   const classes = classColours();
-  document.getElementById("classes").replaceChildren(
+  const swatches = document.getElementById("classes");
+  const key = `${state.mode}|${classes}`;
+  if (swatches.dataset.key === key) return;
+  swatches.dataset.key = key;
+  swatches.replaceChildren(
     ...CLASSES[state.mode].map(([name, least], place) => {
       const sign = make("span", { class: "swatch class" });
       sign.style.background = classes[place];
@@ -121,14 +126,18 @@ function options(id, choices) {
 /** The parts of the page that speak of the chosen model alone. */
 function drawModel(block) {
   for (const part of document.querySelectorAll("[data-of]")) part.hidden = part.dataset.of !== state.model;
+}
+
+/** The maps of this concept made otherwise: from half of the terms, other templates, seeds, metrics. */
+function drawStability(block) {
   const place = document.getElementById("stability");
-  const rows = rowsOf(block, "consensus").flatMap((row) =>
-    row.stability.map((made) => [row.name, made.change, made.detail, made.layer, made.confidence]),
-  );
+  const rows = rowsOf(block, "consensus")
+    .filter((row) => row.concept === state.concept)
+    .flatMap((row) => row.stability.map((made) => [row.name, made.change, made.detail, made.layer, made.confidence]));
   place.replaceChildren(
     rows.length
-      ? table(`Maps of ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows)
-      : make("p", { class: "hint" }, "No maps were made otherwise for this model."),
+      ? table(`Maps of ${state.concept} in ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows)
+      : make("p", { class: "hint" }, `No maps of ${state.concept} were made otherwise.`),
   );
 }
 
@@ -153,7 +162,7 @@ function rowsBehind(panel) {
     if (!found) return null;
     const concept = conceptOf(state.concept);
     const rows = [...placesOf(current, found)].map(([term, at]) => [
-      concept.terms[term], found.layer, at.x, at.y, ...concept.labellings.map((labelling) => labelOf(labelling, term)),
+      concept.terms[term], found.layer, Math.round(1e4 * at.x) / 1e4, Math.round(1e4 * at.y) / 1e4, ...concept.labellings.map((labelling) => labelOf(labelling, term)),
     ]);
     return [["term", "layer", "x", "y", ...concept.labellings.map((labelling) => labelling.name)], rows];
   }
@@ -198,7 +207,7 @@ function listen() {
   on("row", "change", ({ target }) => { const [concept, labelling] = target.value.split("|"); go({ concept, labelling }); });
   on("mode", "change", ({ target }) => go({ mode: target.value }));
   on("axis", "change", ({ target }) => go({ axis: target.value }));
-  on("colour", "change", ({ target }) => { pointed = null; go({ colour: target.value }); });
+  on("colour", "change", ({ target }) => go({ colour: target.value, label: undefined }));
   // A drag is one step back, however many layers it passes.
   let sliding = false;
   on("layer", "input", ({ target }) => {
@@ -230,7 +239,7 @@ function listen() {
   on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
   for (const technique of PANELS) {
     const panel = document.getElementById(`profile-${technique}`);
-    panel.querySelector("select").addEventListener("change", ({ target }) => { chosenMetric[technique] = Number(target.value); draw(); });
+    panel.querySelector("select").addEventListener("change", ({ target }) => go({ [technique]: target.value }));
     panel.querySelector("details").addEventListener("toggle", ({ target }) => target.open && fillProfileTable(current, technique));
   }
   document.querySelector("#map-table").addEventListener("toggle", ({ target }) => {
@@ -247,10 +256,32 @@ function follow() {
   return draw({ change: { layer: 0, mode: "consensus", axis: "layer", ...asked() } });
 }
 
+/** The chart as SVG: as on white paper, whatever the page's theme is. */
+async function svgOf(place) {
+  const before = document.documentElement.dataset.theme;
+  await setTheme("light");
+  if (state.beside) await drawCompare(current, drawing);
+  const svg = await views.get(place).view.background("#ffffff").toSVG();
+  views.get(place).view.background("transparent");
+  await setTheme(before);
+  return svg;
+}
+
 function setTheme(name) {
+  if (document.documentElement.dataset.theme === name && current) return undefined;
   document.documentElement.dataset.theme = name;
   document.getElementById("theme").textContent = name === "dark" ? "Light" : "Dark";
-  if (current) draw();
+  return current ? draw() : undefined;
+}
+
+/** Paper is white: the page is printed in the light theme, and goes back to its own. */
+function printLight() {
+  let before = null;
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => before && setTheme(before));
 }
 
 /** Charts that say the same for all models are drawn when somebody scrolls to them. */
@@ -269,7 +300,7 @@ async function main() {
   const prefers = matchMedia("(prefers-color-scheme: dark)");
   setTheme(prefers.matches ? "dark" : "light");
   prefers.addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
-  await readLibrary();
+  await Promise.all([readLibrary(), runPacked("bundle")]);
   Object.assign(state, asked());
   await Promise.all([
     chart("map", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
@@ -281,6 +312,7 @@ async function main() {
   ]);
   tools();
   listen();
+  printLight();
   await draw();
   drawWhenSeen();
 }

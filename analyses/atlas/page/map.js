@@ -32,7 +32,7 @@ const mapParts = memoized((block, mode, axis, theme_) => {
       const agreement = row.agreement[layer];
       if (localised && agreement != null && (place >= 0 || agreement < LEAST_AGREEMENT)) {
         const holds = agreement >= LEAST_AGREEMENT;
-        parts.dots.push({ ...at, fill: holds ? "#fee838" : "#d55e00", shape: holds ? "circle" : "cross" });
+        parts.dots.push({ ...at, fill: holds ? (dark() ? "#12161c" : "#fee838") : "#d55e00", shape: holds ? "circle" : "cross" });
       }
       parts.hits.push({ ...at, y0: y - 0.5, y1: y + 0.5, layer, row: y, tip: cellTip(row, layer, mode) });
     }
@@ -41,7 +41,7 @@ const mapParts = memoized((block, mode, axis, theme_) => {
         parts.regions.push({ ...span(first, last), y0: y - 0.47, y1: y + 0.47 });
       } else {
         const order = Object.keys(TECHNIQUES).indexOf(technique);
-        const top = y + 0.28 + order * 0.055;
+        const top = y + 0.26 + order * 0.055;
         parts.techniques.push({ ...span(first, last), y0: top, y1: top + 0.055, fill: TECHNIQUES[technique] });
       }
     }
@@ -70,8 +70,8 @@ function drawMap(block) {
   const row = rowOf(block);
   const told = document.getElementById("cell");
   const layer = Math.max(0, state.layer);
-  told.textContent = row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "";
-  document.getElementById("verdict").textContent = row ? `${row.name}: ${row.sentence}` : "";
+  tell(told, row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "");
+  tell(document.getElementById("verdict"), row ? `${row.name}: ${row.sentence}` : "");
 }
 
 function drawMapIn(place, block, mode, layer = state.layer) {
@@ -94,10 +94,13 @@ function drawMapIn(place, block, mode, layer = state.layer) {
       ...layerAxis(layers, layersWidth(made.element)),
       rows: rows.length,
       rowTicks: rows.map((_, place_) => place_),
-      rowNames: rows.map((row) => row.name),
+      rowNames: rows.map(rowName),
     },
   );
 }
+
+/** What a row is called beside a chart: where there is little room, by its labelling alone. */
+const rowName = (row) => (narrow() ? spoken(row.labelling || row.concept) : row.name);
 
 /** The map as rows of a table: one a cell, with the row's verdict. */
 function mapRows(block, mode = state.mode) {

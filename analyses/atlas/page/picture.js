@@ -1,7 +1,5 @@
 // The projection at a layer: terms as points, coloured by any labelling; numbers and stages as a path with its direction.
 
-let pointed = null;
-
 /** The layer among those that have a picture. */
 function pictureAt(block, layer) {
   const pictures = block.header.concepts[state.concept]?.pictures;
@@ -16,13 +14,14 @@ function placesOf(block, found) {
   const flat = integers(block, pictures.points);
   const count = pictures.terms?.length ?? conceptOf(state.concept).terms.length;
   const [left, right, bottom, top] = pictures.frame;
+  const last = pictures.steps - 1;
   const places = new Map();
   for (let i = 0; i < count; i += 1) {
     const at = (place * count + i) * 2;
     const term = pictures.terms ? pictures.terms[i] : i;
     places.set(term, {
-      x: left + ((right - left) * flat[at]) / 4095,
-      y: bottom + ((top - bottom) * flat[at + 1]) / 4095,
+      x: left + ((right - left) * flat[at]) / last,
+      y: bottom + ((top - bottom) * flat[at + 1]) / last,
     });
   }
   return places;
@@ -66,7 +65,7 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   const points = [];
   for (const [number_, at] of places) {
     const label = labelOf(labelling, number_);
-    const muted = pointed != null && label !== pointed;
+    const muted = state.label != null && label !== state.label;
     points.push({
       ...at, ...signOf(labelling, number_, range), term: number_, size: 46, opacity: muted ? 0.12 : 0.88,
       tip: `${concept.terms[number_]}${label == null ? "" : `\n${spoken(labelling.name)}: ${label}`}`,
@@ -75,8 +74,8 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   const own = places.get(term);
   const near = own ? nearest(block, state.concept, term, found.layer).terms.filter(({ term: other }) => places.has(other)) : [];
   const links = near.map(({ term: other }) => ({ ...own, x2: places.get(other).x, y2: places.get(other).y }));
-  const names = own ? [{ ...own, term: concept.terms[term] }, ...near.map(({ term: other }) => ({ ...places.get(other), term: concept.terms[other] }))] : [];
-  const { paths, arrows } = pathsOf(concept, places, labelling, term);
+  const names = own ? [{ ...own, term: concept.terms[term] }] : [];
+  const { paths, arrows, along } = pathsOf(concept, places, labelling, term);
   const [left, right, bottom, top] = found.pictures.frame;
   const [mx, my] = [(right - left) * 0.06, (top - bottom) * 0.06];
   feed(
@@ -88,7 +87,7 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   caption.textContent =
     `${block.header.model}, ${concept.name} at ${layerName(found.layer)}. Trustworthiness ${number(trust, 2)}, continuity ` +
     `${number(found.pictures.continuity[found.place], 2)} (1: all neighbours kept). A picture is no evidence: only who lies ` +
-    "near whom means something; lines go to the nearest terms in the original space.";
+    `near whom means something${own ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
 }
 
 /** The order of a concept, if it has one: numbers or stages; and what goes through it (a disease, a sex). */
@@ -112,7 +111,7 @@ function pathsOf(concept, places, labelling, chosen) {
   const found = ordering(concept, labelling);
   const paths = [];
   const arrows = [];
-  if (!found || document.getElementById("paths").checked === false) return { paths, arrows };
+  if (!found || !document.getElementById("paths").checked) return { paths, arrows, along: "" };
   const groups = new Map();
   for (const [term, place] of places) {
     const step = found.at(term);
@@ -138,7 +137,9 @@ function pathsOf(concept, places, labelling, chosen) {
       arrows.push({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2, angle, stroke });
     }
   }
-  return { paths, arrows };
+  const name = (group) => (found.group ? found.group.labels[group] : "");
+  const whose = found.group ? ` of ${wanted.map(name).join(" and of ")}` : "";
+  return { paths, arrows, along: ` The path goes through the means of each ${spoken(found.order.name)}${whose}, in order.` };
 }
 
 const extent = (values) => {
@@ -150,7 +151,7 @@ const extent = (values) => {
 function drawLegend() {
   const labelling = colouring();
   const place = document.getElementById("legend");
-  const key = `${state.concept}|${labelling?.name}|${pointed}`;
+  const key = `${state.concept}|${labelling?.name}|${state.label}`;
   if (place.dataset.key === key) return;
   place.dataset.key = key;
   if (!labelling) return place.replaceChildren();
@@ -170,11 +171,8 @@ function drawLegend() {
       const button = make(
         "button",
         {
-          type: "button", "aria-pressed": String(pointed === label),
-          onclick: () => {
-            pointed = pointed === label ? null : label;
-            draw({ lasting: false });
-          },
+          type: "button", "aria-pressed": String(state.label === label),
+          onclick: () => go({ label: state.label === label ? undefined : label }),
         },
         swatch(sign), `${label} (${count})`,
       );

@@ -7,10 +7,13 @@ function nearest(block, concept, term, layer) {
   const at = detailOf(block, layer);
   if (!kept || term < 0) return { terms: [], at };
   const flat = integers(block, kept.terms);
+  const count = conceptOf(concept).terms.length;
+  const own = at.place * count + term;
   const terms = [];
   for (let rank = 0; rank < kept.ranks; rank += 1) {
-    const place = (at.place * conceptOf(concept).terms.length + term) * kept.ranks + rank;
-    if (flat[place] >= 0) terms.push({ term: flat[place], similarity: decimal(block, kept.similarity, place) });
+    const other = flat[own * kept.ranks + rank];
+    const similarity = () => decimal(block, kept.similarity, rank * block.header.details.length * count + own);
+    if (other >= 0) terms.push({ term: other, similarity: similarity() });
   }
   return { terms, at };
 }
@@ -96,7 +99,7 @@ function neighboursPart(block, labelling) {
 
 function misplacedPart(block, labelling) {
   const found = misplaced(block, labelling, Math.max(0, state.layer));
-  if (!labelling || labelling.kind === "continuous") return null ?? make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
+  if (!labelling || labelling.kind === "continuous") return make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
   const at = detailOf(block, Math.max(0, state.layer));
   const total = labelling.of.filter((own) => own >= 0).length;
   const rows = found.slice(0, 40).map((one) => [
@@ -159,6 +162,9 @@ function promptsPart(block, concept, term) {
       intact == null || under == null ? null : intact - under,
     ];
   });
+  // What was measured comes first, then what could have been.
+  const place = (row) => (row[4] != null ? 0 : row[2] != null ? 1 : 2);
+  rows.sort((one, other) => place(one) - place(other));
   const caption = `Prompts of ${concept.terms[term]}; the answer's log-probability intact and under a ${effects?.lesion ?? "resample"} lesion ${atLayer(at)}, of those that were sampled`;
   return table(caption, ["prompt", "kind", "answer", "known", "intact", "lesioned", "cost, nats"], rows);
 }

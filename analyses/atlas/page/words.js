@@ -21,6 +21,11 @@ function number(value, digits = 3) {
   return value.toFixed(Math.min(places, 4)).replace("-", "−");
 }
 
+/** Set an element's text, if it has another: what stays as it is costs no layout. */
+function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
 const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
@@ -36,7 +41,9 @@ function table(caption, heads, rows, { sortable = false } = {}) {
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }
 
-const shown = (value) => (value == null ? "–" : typeof value === "number" ? number(value, 4) : String(value));
+/** A cell's text: whole numbers whole, others with three digits that count. */
+const shown = (value) =>
+  value == null ? "–" : typeof value !== "number" || Number.isInteger(value) ? String(value) : number(value);
 
 /** Rows as CSV: quoted where needed, and never read as a formula by a spreadsheet. */
 function csv(heads, rows) {

@@ -4,7 +4,6 @@ What is counted and how is in `extract.estimation` and `extract.speed`; here the
 what it has of memory and disk, and all of it is laid out. The check that a run makes is in `extract.job.fitting`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.completing import model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption, names_of
+from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError
 
@@ -43,12 +44,16 @@ _WORDS = {
 def estimate(
     *,
     model: Annotated[
-        str, typer.Argument(help="A registered slug, or a folder with a config.json; weights need not be there.")
+        str,
+        typer.Argument(
+            help="A registered slug, or a folder with a config.json; weights need not be there.",
+            autocompletion=model_slugs,
+        ),
     ],
     gpu: Annotated[str | None, typer.Option(help="For a GPU with so much memory, like 24GB, here or not.")] = None,
     ram: Annotated[str | None, typer.Option(help="Main memory, like 64GB. Default: what is free here.")] = None,
     disk: Annotated[str | None, typer.Option(help="Disk, like 2TB. Default: what is free for the warehouse.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+    as_json: JsonOption = False,
     concepts: Annotated[
         Path | None,
         typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours."),
@@ -95,15 +100,15 @@ def estimate(
     check_dtype(dtype)
     check_placement(placement)
     places = Warehouse.from_environment(root=warehouse, concepts=concepts)
-    library = places.library(_names(only or "")).concepts
+    library = places.library(names_of(only or "")).concepts
     if not library:
         raise InputError(f"{places.concepts} has no concepts: there is nothing to estimate.")
     entry = resolve(model, places.registry())
     entry = replace(entry, placement=placement or entry.placement)
     shape = outline(entry, dtype)
     choices = Choices(
-        lesions=read_lesions(_names(lesions)),
-        patches=read_patches(_names(sites)),
+        lesions=read_lesions(names_of(lesions)),
+        patches=read_patches(names_of(sites)),
         contributions=contributions,
         sample=sample,
         held_out=held_out,
@@ -126,7 +131,7 @@ def estimate(
             seconds["analyses"] = _analyses_seconds(made)
     why, instead = verdict(made, room, host)
     if as_json:
-        typer.echo(json.dumps(as_object(made, room, seconds, why, instead)))
+        print_json(as_object(made, room, seconds, why, instead))
     else:
         _print(made, room, seconds)
     refuse(why, instead, HOW)
@@ -291,7 +296,3 @@ def _range(low: float, high: float) -> str:
         if low >= 2 * step:
             return f"{low / step:.0f} to {high / step:.0f} {unit}"
     return f"{low:.0f} to {high:.0f} s" if high >= 2 else "a second or two"
-
-
-def _names(written: str) -> list[str]:
-    return [name.strip() for name in written.split(",") if name.strip()]
