@@ -143,6 +143,8 @@ def parse(command: Command, application: TyperCommand | TyperGroup) -> None:
     """
     arguments = [word for word in command.arguments if not (_PLACEHOLDER.match(word) and word.startswith("["))]
     name = command.program
+    if arguments in (["--version"], ["--help"]):
+        return  # They answer while they are read.
     while isinstance(application, TyperGroup):
         context = application.make_context(name, arguments)
         rest = [*context._protected_args, *context.args]
