@@ -26,7 +26,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```\s*$", re.DOTALL | re.MULTILINE
 )
 UsageError = BadParameter.__mro__[1]
-"""What Typer raises at a line that it does not take: the error of the click that it brings along, which has no name there."""
+"""What Typer raises at a line that it does not take: the error of the click that it brings along."""
 
 _JOINS = {"&&", "||", "|", ";", "&"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
