@@ -1,4 +1,4 @@
-"""What the page carries is what the tables hold: packing, rounding, detail layers, prompts, effects; and no text is code."""
+"""What the page carries is what the tables hold: packing, rounding, detail layers, prompts; and no text is code."""
 
 import json
 import math
@@ -419,10 +419,10 @@ def test_models_of_any_depth_are_shown(layers: int) -> None:
 
 
 def test_without_a_model_or_without_its_map_it_says_what_to_do(shared: dict[str, pl.DataFrame]) -> None:
-    with pytest.raises(InputError, match="no model to show.*vesalius run"):
+    with pytest.raises(InputError, match=r"no model to show.*vesalius run"):
         build_atlas(shared, [], lambda _: {})
     rows = model_tables("m", Made(3, without=frozenset({"localisations"})), LIBRARY)
-    with pytest.raises(InputError, match="no map of 'm'.*vesalius run --model m"):
+    with pytest.raises(InputError, match=r"no map of 'm'.*vesalius run --model m"):
         build_atlas(shared, ["m"], lambda _: rows)
 
 
