@@ -63,7 +63,18 @@ NOT_OURS = {
 }
 """Programs that are not ours, and why what they are given is not run."""
 
-FOLDERS = ("analyses", "benchmarks", "dagster_project", "deploy", "docs", "extract", "sql", "tests", "warehouse")
+FOLDERS = (
+    "analyses",
+    "benchmarks",
+    "dagster_project",
+    "deploy",
+    "docs",
+    "examples",
+    "extract",
+    "sql",
+    "tests",
+    "warehouse",
+)
 
 ALL = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [command for block in ALL if block.language in SHELLS for command in commands(block)]
