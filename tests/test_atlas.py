@@ -327,7 +327,7 @@ def test_effects_and_pairs_are_the_tables_prompt_by_prompt(
 
 
 def test_effects_by_term_are_those_of_the_sql_view(tmp_path: Path) -> None:
-    """From the made-up tables, committed to a warehouse: they keep the contract, and SQL finds what the page adds up."""
+    """The made-up tables are committed to a warehouse: they keep the contract, and SQL finds what the page adds up."""
     library = named_terms(2, 12)
     rows = model_tables("m", Made(4, prompts=30, answered=2), library)
     store = Store(tmp_path)

@@ -178,7 +178,11 @@ def test_arrow_keys_move_over_the_map_and_stop_at_its_edges(atlas: Atlas) -> Non
 
 
 def test_a_drag_of_the_slider_is_one_step_back_and_forward(atlas: Atlas) -> None:
-    slide = "(value) => { const it = document.getElementById('layer'); it.value = value; it.dispatchEvent(new Event('input', { bubbles: true })); }"
+    slide = """(value) => {
+      const slider = document.getElementById("layer");
+      slider.value = value;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+    }"""
     for layer in (3, 4, 5):
         atlas.page.evaluate(slide, layer)
     atlas.page.evaluate("() => document.getElementById('layer').dispatchEvent(new Event('change', { bubbles: true }))")
@@ -409,9 +413,10 @@ def test_all_of_it_is_reached_by_keyboard(atlas: Atlas) -> None:
 
 def test_every_control_and_chart_has_a_name(atlas: Atlas) -> None:
     nameless = atlas.page.evaluate(
-        "[...document.querySelectorAll('select, input, button, [role=img], [role=application], [role=region]')]"
-        ".filter((it) => !it.closest('[hidden]') && !(it.labels?.length || it.getAttribute('aria-label') || it.textContent.trim()))"
-        ".map((it) => it.outerHTML.slice(0, 80))"
+        """[...document.querySelectorAll("select, input, button, [role=img], [role=application], [role=region]")]
+        .filter((it) => !it.closest("[hidden]"))
+        .filter((it) => !(it.labels?.length || it.getAttribute("aria-label") || it.textContent.trim()))
+        .map((it) => it.outerHTML.slice(0, 80))"""
     )
     assert nameless == []
 
