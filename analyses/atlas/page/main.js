@@ -271,8 +271,10 @@ function listen() {
   on("layer", "change", () => (sliding = false));
   on("paths", "change", () => draw());
   on("term-name", "change", ({ target }) => {
-    const wanted = target.value.trim().toLowerCase();
-    const found = conceptOf(state.concept).terms.find((term) => term.toLowerCase() === wanted);
+    const wanted = target.value.trim();
+    const { terms } = conceptOf(state.concept);
+    // Names may differ in case alone; the one as it was written comes first.
+    const found = terms.find((term) => term === wanted) ?? terms.find((term) => term.toLowerCase() === wanted.toLowerCase());
     document.getElementById("term-unknown").textContent = !wanted || found ? "" : `No term ${target.value} in ${state.concept}.`;
     if (!wanted || found) go({ term: found });
   });

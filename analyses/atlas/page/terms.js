@@ -55,10 +55,11 @@ function effectsByTerm(block, layer) {
     }
   }
   if (restored?.resid) {
-    const [templates, terms] = [integers(block, restored.template), integers(block, restored.term)];
+    const [templates, terms, differ] = ["template", "term", "differs"].map((name) => integers(block, restored[name]));
     for (let i = 0; i < restored.n; i += 1) {
       const patched = decimal(block, restored.resid, at.place * restored.n + i);
-      if (patched == null || !asks(templates[i])) continue;
+      // Of pairs whose answers the model hardly tells apart a share would be a quotient of noise.
+      if (patched == null || !asks(templates[i]) || !differ[i]) continue;
       const told = entry(terms[i]);
       const corrupted = decimal(block, restored.corrupted, i);
       told.gained += patched - corrupted;
@@ -68,8 +69,7 @@ function effectsByTerm(block, layer) {
   }
   const rows = [...byTerm].map(([term, told]) => ({
     term, prompts: told.prompts, pairs: told.pairs, drop: told.prompts ? told.drop / told.prompts : null,
-    // Of pairs whose answers the model hardly tells apart a share would be a quotient of noise.
-    restored: told.pairs && told.wide > 0.5 * told.pairs ? told.gained / told.wide : null,
+    restored: told.pairs ? told.gained / told.wide : null,
   }));
   return { at, rows: rows.sort((one, other) => (other.drop ?? -Infinity) - (one.drop ?? -Infinity) || one.term - other.term) };
 }
