@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Threads that spin while they wait slow small models down by a lot on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: atlas test ui bench validate screenshots lock format clean
+.PHONY: atlas test ui docs bench validate screenshots tutorial lock format clean
 
 atlas: $(READY)
 	@$(BIN)/vesalius run --model reference --model planted
@@ -21,6 +21,10 @@ test: $(READY)
 ui: $(READY)
 	@$(BIN)/vesalius ui
 
+# The site of docs/, in build/site: open build/site/index.html. A broken link fails it.
+docs: $(READY)
+	$(BIN)/zensical build --strict
+
 bench: $(READY)
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/lesions.py
@@ -31,13 +35,20 @@ bench: $(READY)
 	$(BIN)/python benchmarks/statistics.py
 	$(BIN)/python -m benchmarks.storage
 
-# Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
+# Trains the planted models and judges every technique by them, then the consensus by models held aside: over an hour.
+# It goes on where it was stopped.
 validate: $(READY)
 	$(BIN)/vesalius validate --keep
+	$(BIN)/vesalius validate --aside --keep
 
-# The pictures of docs/tour.md, after `make atlas`. It needs a Chromium and playwright.
+# The pictures of docs/tour.md and of the atlas, after `make atlas`. It needs a Chromium and playwright.
 screenshots: $(READY)
 	$(BIN)/python tests/screenshots.py
+	$(BIN)/python tests/atlas_pictures.py
+
+# What the commands of docs/tutorial.md print, after `make atlas`.
+tutorial: $(READY)
+	$(BIN)/python tests/tutorial.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

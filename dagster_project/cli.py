@@ -18,6 +18,7 @@ from dagster_project.commands.estimate import estimate
 from dagster_project.commands.findings import findings
 from dagster_project.commands.models import add, models
 from dagster_project.commands.opening import open_
+from dagster_project.commands.recipes import recipes
 from dagster_project.commands.recommend import recommend
 from dagster_project.commands.reference import reference
 from dagster_project.commands.rivals import rivals
@@ -111,3 +112,4 @@ _add(
     name="import",
 )
 _add(manual.MAINTAIN, docs, "vesalius docs", hidden=True)
+_add(manual.MAINTAIN, recipes, "vesalius recipes", hidden=True)

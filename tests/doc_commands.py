@@ -22,7 +22,9 @@ PAGES = sorted(
 )
 SHELLS = ("sh", "bash", "shell", "console")
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```\s*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```\s*$", re.DOTALL | re.MULTILINE
+)
 UsageError = BadParameter.__mro__[1]
 """What Typer raises at a line that it does not take: the error of the click that it brings along, which has no name there."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from landings import leave_charts_blank
 from tiny_library import write_concept, write_library
 from tiny_models import LAYERS, save_tiny
 from typer.testing import CliRunner, Result
@@ -62,6 +63,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _settle(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    leave_charts_blank(patch)
     patch.setenv("DAGSTER_HOME", str(folder / "home"))
     patch.setenv("VESALIUS_WAREHOUSE", str(folder / "warehouse"))
     patch.setenv("VESALIUS_CONCEPTS", str(folder / "concepts"))

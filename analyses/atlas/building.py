@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import polars as pl
 import vl_convert
 from markupsafe import Markup
 
 from analyses.atlas import telling
 from analyses.atlas.library import Concept, Tables, concepts_of
 from analyses.atlas.models import model_part
-from analyses.atlas.packing import Pack
+from analyses.atlas.packing import Pack, packed
 from analyses.atlas.profiles import shown
 from analyses.atlas.specs import page_charts
 from warehouse.errors import InputError
@@ -73,9 +72,10 @@ def build_atlas(
         header, block = model_part(model, {**tables_of(model), "concepts": shared["concepts"]}, concepts)
         headers.append(header)
         blocks.append(block)
-    style, bundle, script = (_inline(text) for text in (_style(), _bundle(), _script()))
+    style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
-        policy=_policy([bundle, script], style),
+        # The bundle is run as it is unpacked, so its hash is that of its own text.
+        policy=_policy([_bundle(), script], style),
         title=_title(headers),
         lead=_LEAD,
         models=[
@@ -87,10 +87,10 @@ def build_atlas(
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
         style=Markup(style),
-        bundle=Markup(bundle),
+        bundle=Markup(packed(_bundle().encode())),
         script=Markup(script),
         specs=_data(page_charts()),
-        library=_library(concepts, headers, charts),
+        library=Markup(_library(concepts, headers, charts)),
     )
     return page.encode()
 
@@ -109,7 +109,7 @@ def _model(header: dict[str, Any], place: int, block: str) -> dict[str, Any]:
         "findings": told,
         "paper": telling.claims(told),
         "block_id": _block_id(place),
-        "block": block,
+        "block": Markup(block),
     }
 
 
@@ -170,4 +170,3 @@ def _policy(scripts: Iterable[str], style: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-

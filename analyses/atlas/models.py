@@ -13,6 +13,7 @@ from analyses.atlas import details
 from analyses.atlas.library import Concept, Tables
 from analyses.atlas.maps import maps_of
 from analyses.atlas.packing import Pack
+from analyses.atlas.precision import detail_layers, precision_of
 from analyses.atlas.profiles import NUMBERS, profiles_of
 from warehouse.errors import InputError
 
@@ -43,10 +44,11 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
     pack = Pack()
     maps = maps_of(tables, layers)
     marked = [layer for part in maps["consensus"] for layer in _marked(part)]
-    kept = details.detail_layers(layers, marked)
+    kept = detail_layers(layers, marked)
     header = {
         "model": model,
         "card": {name: row[name] for name in _CARD} | {"landed_at": row["landed_at"].isoformat(timespec="seconds")},
+        "measured": _measured(tables),
         "layers": layers,
         "details": kept,
         "maps": maps,
@@ -64,11 +66,34 @@ def _marked(row: dict[str, Any]) -> list[int]:
     return [*row["planted"], *(layer for span in spans for layer in span)]
 
 
+def _measured(tables: Tables) -> dict[str, Any]:
+    """How much was measured, counted from the tables themselves."""
+    prompt = ["concept", "template", "term"]
+    pair = [*prompt, "corrupting_term"]
+    kinds = tables["lesions"].select(
+        pl.when(pl.col("part") == "layer")
+        .then("lesion")
+        .otherwise(pl.format("{} of {}", "lesion", "part"))
+        .alias("kind")
+    )
+    sites = tables["patches"].select(pl.format("{} at {}", "site", "position").alias("kind"))
+    return {
+        "prompts": len(tables["tokens"]),
+        "tokens": int(tables["tokens"]["tokens"].sum()),
+        "lesioned": tables["lesions"].select(prompt).n_unique() if len(tables["lesions"]) else 0,
+        "lesions": kinds["kind"].unique().sort().to_list(),
+        "patched": tables["patches"].select(pair).n_unique() if len(tables["patches"]) else 0,
+        "patches": sites["kind"].unique().sort().to_list(),
+        "answers": len(tables["responses"]),
+        "judges": tables["judgements"]["judge"].unique().sort().to_list(),
+    }
+
+
 def _concept(concept: Concept, tables: Tables, layers: int, kept: list[int], pack: Pack) -> dict[str, Any]:
     return {
         "tokens": details.token_counts_of(concept, tables, pack),
-        "pictures": details.pictures_of(concept, tables, layers, pack),
-        "neighbours": details.neighbours_of(concept, tables, kept, pack),
+        "pictures": details.pictures_of(concept, tables, precision_of(layers), pack),
+        "neighbours": details.neighbours_of(concept, tables, kept, precision_of(layers), pack),
         "effects": details.effects_of(concept, tables, kept, pack),
         "restored": details.restored_of(concept, tables, kept, pack),
         "answers": details.answers_of(concept, tables, kept, pack),

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from analyses.atlas.library import Tables
 from analyses.atlas.packing import Pack
+from analyses.atlas.precision import precision_of
 from analyses.contrasts import contrasts
 
-NUMBERS = ("value", "low", "high", "null_mean", "null_high")
-"""What is kept of each layer, in this order; `null_p` has a column of its own, as it has another unit."""
+NUMBERS = ("null_mean", "null_high", "value", "low", "high")
+"""What is kept of each layer, each as the difference from the one before it; `null_p` has a column of its own, as it
+has another unit."""
 
 SILHOUETTE_STEP = "silhouette_cosine_step"
 
@@ -29,7 +31,7 @@ class Shown:
     Attributes:
         technique, metric, position: which one, of asking prompts and main terms.
         title: what it says, in a few words.
-        unit: what its axis counts.
+        unit: what its axis counts; a profile over controls is one of shares, whatever it was made from.
     """
 
     technique: str
@@ -47,18 +49,18 @@ SHOWN = (
     Shown("activations", "silhouette_cosine_over_untrained", "last", "silhouette over untrained", "silhouette"),
     Shown("activations", "r2_ridge_step", "last", "R², step", "R²"),
     Shown("activations", "r2_ridge", "last", "R²", "R²"),
-    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls", "nats"),
+    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls", "share"),
     Shown("lesions", "resample_accuracy_drop_over_controls", "last", "resample, accuracy over controls", "share"),
-    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls", "nats"),
+    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls", "share"),
     Shown("lesions", "mean_accuracy_drop_over_controls", "last", "mean, accuracy over controls", "share"),
-    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls", "nats"),
+    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls", "share"),
     Shown("lesions", "resample_log_probability_drop", "last", "resample, raw", "nats"),
     Shown("lesions", "identity_log_probability_drop", "last", "identity, raw (the paper's)", "nats"),
     Shown("patches", "delta_restored", "last", "a layer's own contribution", "share restored"),
     Shown("patches", "resid_restored_step", "last", "residual stream, step", "share restored"),
     Shown("patches", "resid_restored", "last", "residual stream, P (the paper's)", "share restored"),
     Shown("patches", "delta_restored", "term", "own contribution, at the term", "share restored"),
-    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls", "logits"),
+    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls", "share"),
     Shown("saliency", "logit_difference_first_order_effect", "last", "Σ g·w on the logit difference", "logits"),
     Shown("saliency", "mean_abs_gradient", "last", "mean |g| (the paper's)", "nats per weight"),
 )
@@ -83,6 +85,7 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
         layers: how many layers it has.
         pack: takes the numbers.
     """
+    precision = precision_of(layers)
     asking = tables["profiles"].filter(pl.col("template_kind") == "asking", pl.col("variant") == "")
     told = []
     for number, item in enumerate(SHOWN):
@@ -100,8 +103,9 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
                     "concept": concept,
                     "labelling": labelling,
                     "n": int(part["n"].max()),  # type: ignore[arg-type]
-                    "numbers": pack.decimals(numbers * scale, most=4) | {"scale": scale},
-                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=4),
+                    "numbers": pack.decimals(numbers * scale, most=4, largest=precision.largest, stride=layers + 1)
+                    | {"scale": scale},
+                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=precision.chances),
                 }
             )
     return told

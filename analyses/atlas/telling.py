@@ -200,4 +200,11 @@ def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], ta
         for row in tables["concepts"].filter(pl.col("concept") == concept.name).iter_rows(named=True)
     ]
     missing = [[header["model"], name, reason] for header in headers for name, reason in header["unmeasured"]]
-    return {"models": models, "library": library, "missing": missing}
+    measured = [[header["model"], *_measured(header["measured"])] for header in headers]
+    return {"models": models, "measured": measured, "library": library, "missing": missing}
+
+
+def _measured(counts: dict[str, Any]) -> list[str]:
+    names = ("prompts", "tokens", "lesioned", "lesions", "patched", "patches", "answers", "judges")
+    told = (counts[name] for name in names)
+    return [", ".join(one) or _NOTHING if isinstance(one, list) else f"{one:,}" for one in told]

@@ -4,7 +4,8 @@ import typer
 
 
 def docs() -> None:
-    """Write the generated pages anew: tables, commands, definitions, validity results, architectures by trying."""
+    """Write the generated pages anew: tables, commands, claims, definitions, validity results, architectures."""
+    from analyses.claims_page import claims_page
     from analyses.validity_summary import results_page
     from dagster_project.cli import app
     from dagster_project.cli_page import cli_page
@@ -17,6 +18,7 @@ def docs() -> None:
 
     pages = {
         "tables": markdown(),
+        "findings": claims_page(),
         "cli": cli_page(app),
         "dagster": inventory(build_defs()),
         "validity-results": results_page(),

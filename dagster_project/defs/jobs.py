@@ -39,7 +39,7 @@ JOBS: list[Any] = [
             "catalog",
             "atlas",
         ),
-        description="Draw the maps of all models, build the catalog and the page of all maps, and check what has landed.",
+        description="Draw the maps of all models, build the catalog and the atlas, and check what has landed.",
     ),
     LAND_JOB,
 ]

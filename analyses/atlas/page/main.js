@@ -26,6 +26,7 @@ async function settle() {
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
   if (!concept.labellings.some((labelling) => labelling.name === state.colour)) delete state.colour;
+  if (!colouring()?.labels?.includes(state.label)) delete state.label;
   if (!["layer", "depth"].includes(state.axis)) state.axis = "layer";
   if (state.full && !document.querySelector(`[data-panel="${CSS.escape(state.full)}"]`)) delete state.full;
   return block;
@@ -37,15 +38,13 @@ async function draw({ change = {}, lasting = false } = {}) {
   const token = drawing;
   const before = { ...state };
   if (change.concept && change.concept !== state.concept) {
-    pointed = null;
-    delete state.term;
-    delete state.colour;
+    for (const key of ["term", "colour", "label"]) delete state[key];
   }
   Object.assign(state, change);
   const block = await settle();
   if (token !== drawing) return;
   current = block;
-  remember(lasting);
+  if (lasting) remember(true);
   const changed = (...keys) => !before.drawn || keys.some((key) => before[key] !== state[key]);
   state.drawn = true;
   drawControls(block);
@@ -57,6 +56,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
+    remember(false);
     drawTerms(block);
     if (changed("model")) drawModel(block);
     if (changed("model", "concept")) drawStability(block);
@@ -101,7 +101,11 @@ function drawControls(block) {
   }
   document.getElementById("paths-choice").hidden = !ordering(conceptOf(state.concept), colouring());
   const classes = classColours();
-  document.getElementById("classes").replaceChildren(
+  const swatches = document.getElementById("classes");
+  const key = `${state.mode}|${classes}`;
+  if (swatches.dataset.key === key) return;
+  swatches.dataset.key = key;
+  swatches.replaceChildren(
     ...CLASSES[state.mode].map(([name, least], place) => {
       const sign = make("span", { class: "swatch class" });
       sign.style.background = classes[place];
@@ -203,7 +207,7 @@ function listen() {
   on("row", "change", ({ target }) => { const [concept, labelling] = target.value.split("|"); go({ concept, labelling }); });
   on("mode", "change", ({ target }) => go({ mode: target.value }));
   on("axis", "change", ({ target }) => go({ axis: target.value }));
-  on("colour", "change", ({ target }) => { pointed = null; go({ colour: target.value }); });
+  on("colour", "change", ({ target }) => go({ colour: target.value, label: undefined }));
   // A drag is one step back, however many layers it passes.
   let sliding = false;
   on("layer", "input", ({ target }) => {
@@ -235,7 +239,7 @@ function listen() {
   on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
   for (const technique of PANELS) {
     const panel = document.getElementById(`profile-${technique}`);
-    panel.querySelector("select").addEventListener("change", ({ target }) => { chosenMetric[technique] = Number(target.value); draw(); });
+    panel.querySelector("select").addEventListener("change", ({ target }) => go({ [technique]: target.value }));
     panel.querySelector("details").addEventListener("toggle", ({ target }) => target.open && fillProfileTable(current, technique));
   }
   document.querySelector("#map-table").addEventListener("toggle", ({ target }) => {
@@ -296,7 +300,7 @@ async function main() {
   const prefers = matchMedia("(prefers-color-scheme: dark)");
   setTheme(prefers.matches ? "dark" : "light");
   prefers.addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
-  await readLibrary();
+  await Promise.all([readLibrary(), runPacked("bundle")]);
   Object.assign(state, asked());
   await Promise.all([
     chart("map", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),

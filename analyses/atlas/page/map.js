@@ -32,7 +32,7 @@ const mapParts = memoized((block, mode, axis, theme_) => {
       const agreement = row.agreement[layer];
       if (localised && agreement != null && (place >= 0 || agreement < LEAST_AGREEMENT)) {
         const holds = agreement >= LEAST_AGREEMENT;
-        parts.dots.push({ ...at, fill: holds ? "#fee838" : "#d55e00", shape: holds ? "circle" : "cross" });
+        parts.dots.push({ ...at, fill: holds ? (dark() ? "#12161c" : "#fee838") : "#d55e00", shape: holds ? "circle" : "cross" });
       }
       parts.hits.push({ ...at, y0: y - 0.5, y1: y + 0.5, layer, row: y, tip: cellTip(row, layer, mode) });
     }
@@ -70,8 +70,8 @@ function drawMap(block) {
   const row = rowOf(block);
   const told = document.getElementById("cell");
   const layer = Math.max(0, state.layer);
-  told.textContent = row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "";
-  document.getElementById("verdict").textContent = row ? `${row.name}: ${row.sentence}` : "";
+  tell(told, row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "");
+  tell(document.getElementById("verdict"), row ? `${row.name}: ${row.sentence}` : "");
 }
 
 function drawMapIn(place, block, mode, layer = state.layer) {

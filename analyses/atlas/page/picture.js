@@ -1,7 +1,5 @@
 // The projection at a layer: terms as points, coloured by any labelling; numbers and stages as a path with its direction.
 
-let pointed = null;
-
 /** The layer among those that have a picture. */
 function pictureAt(block, layer) {
   const pictures = block.header.concepts[state.concept]?.pictures;
@@ -16,13 +14,14 @@ function placesOf(block, found) {
   const flat = integers(block, pictures.points);
   const count = pictures.terms?.length ?? conceptOf(state.concept).terms.length;
   const [left, right, bottom, top] = pictures.frame;
+  const last = pictures.steps - 1;
   const places = new Map();
   for (let i = 0; i < count; i += 1) {
     const at = (place * count + i) * 2;
     const term = pictures.terms ? pictures.terms[i] : i;
     places.set(term, {
-      x: left + ((right - left) * flat[at]) / 4095,
-      y: bottom + ((top - bottom) * flat[at + 1]) / 4095,
+      x: left + ((right - left) * flat[at]) / last,
+      y: bottom + ((top - bottom) * flat[at + 1]) / last,
     });
   }
   return places;
@@ -66,7 +65,7 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   const points = [];
   for (const [number_, at] of places) {
     const label = labelOf(labelling, number_);
-    const muted = pointed != null && label !== pointed;
+    const muted = state.label != null && label !== state.label;
     points.push({
       ...at, ...signOf(labelling, number_, range), term: number_, size: 46, opacity: muted ? 0.12 : 0.88,
       tip: `${concept.terms[number_]}${label == null ? "" : `\n${spoken(labelling.name)}: ${label}`}`,
@@ -152,7 +151,7 @@ const extent = (values) => {
 function drawLegend() {
   const labelling = colouring();
   const place = document.getElementById("legend");
-  const key = `${state.concept}|${labelling?.name}|${pointed}`;
+  const key = `${state.concept}|${labelling?.name}|${state.label}`;
   if (place.dataset.key === key) return;
   place.dataset.key = key;
   if (!labelling) return place.replaceChildren();
@@ -172,11 +171,8 @@ function drawLegend() {
       const button = make(
         "button",
         {
-          type: "button", "aria-pressed": String(pointed === label),
-          onclick: () => {
-            pointed = pointed === label ? null : label;
-            draw({ lasting: false });
-          },
+          type: "button", "aria-pressed": String(state.label === label),
+          onclick: () => go({ label: state.label === label ? undefined : label }),
         },
         swatch(sign), `${label} (${count})`,
       );

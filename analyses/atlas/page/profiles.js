@@ -1,18 +1,23 @@
 // Profiles: one panel a technique, with interval, null, and the same of the controls; the layer that is looked at in each.
 
 const PANELS = ["activations", "lesions", "patches", "saliency"];
-const chosenMetric = {};
 
 /** The profile that a panel shows: the one chosen, else the one that the consensus reads, else the first. */
 function profileShown(block, technique) {
-  const labelling = labellingFor(technique);
+  const labelling = labellingFor();
   const found = profilesOf(block, technique, state.concept, labelling);
   return (
-    found.find((profile) => profile.shown === chosenMetric[technique]) ??
+    found.find((profile) => metricName(profile) === state[technique]) ??
     found.find((profile) => library.shown[profile.shown].best) ??
     found[0]
   );
 }
+
+/** What a profile is called in the page's address. */
+const metricName = (profile) => {
+  const { metric, position } = library.shown[profile.shown];
+  return `${metric}@${position}`;
+};
 
 /** Concepts as a whole have no profile: the first labelling that the model was asked for stands for them. */
 function labellingFor() {
@@ -49,8 +54,8 @@ function drawProfile(block, technique) {
   fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
   const points = pointsOf(block, profile);
   const about = library.shown[profile.shown];
-  says.textContent = profileTitle(block, points, about);
-  panel.querySelector(".against").textContent = againstWhat(block, profile, points);
+  tell(says, profileTitle(block, points, about));
+  tell(panel.querySelector(".against"), againstWhat(block, profile, points));
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
   const { layers } = block.header;
@@ -140,11 +145,11 @@ function fillMetrics(select, profiles, chosen) {
     select.replaceChildren(
       ...profiles.map((profile) => {
         const about = library.shown[profile.shown];
-        return make("option", { value: profile.shown }, about.best ? `${about.title} — read by the map` : about.title);
+        return make("option", { value: metricName(profile) }, about.best ? `${about.title} — read by the map` : about.title);
       }),
     );
   }
-  select.value = chosen.shown;
+  select.value = metricName(chosen);
 }
 
 const PROFILE_HEADS = ["layer", "value", "95% low", "95% high", "null mean", "null 95th percentile", "p"];

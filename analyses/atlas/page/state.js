@@ -1,6 +1,9 @@
 // What is looked at, as the page's address says it: one state, that everything is drawn from.
 
-const KEYS = ["model", "concept", "labelling", "layer", "term", "mode", "axis", "colour", "beside", "full"];
+const KEYS = [
+  "model", "concept", "labelling", "layer", "term", "mode", "axis", "colour", "label", "beside", "full", "activations",
+  "lesions", "patches", "saliency",
+];
 const state = { layer: 0, mode: "consensus", axis: "layer" };
 
 /** The state that the address asks for. What is unknown there is ignored. */

@@ -7,10 +7,13 @@ function nearest(block, concept, term, layer) {
   const at = detailOf(block, layer);
   if (!kept || term < 0) return { terms: [], at };
   const flat = integers(block, kept.terms);
+  const count = conceptOf(concept).terms.length;
+  const own = at.place * count + term;
   const terms = [];
   for (let rank = 0; rank < kept.ranks; rank += 1) {
-    const place = (at.place * conceptOf(concept).terms.length + term) * kept.ranks + rank;
-    if (flat[place] >= 0) terms.push({ term: flat[place], similarity: decimal(block, kept.similarity, place) });
+    const other = flat[own * kept.ranks + rank];
+    const similarity = () => decimal(block, kept.similarity, rank * block.header.details.length * count + own);
+    if (other >= 0) terms.push({ term: other, similarity: similarity() });
   }
   return { terms, at };
 }
