@@ -115,7 +115,7 @@ def _added(registry_file: Path, name: str, slug: str | None, revision: str | Non
 
 def _fetched(registry_file: Path, entry: "ModelEntry") -> "ModelEntry":
     """Fetch a hub's model into the hub's cache, after its revision is pinned to a commit in the registry."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from dagster_project.terminal import console
     from extract.hub import download, look
