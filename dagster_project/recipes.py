@@ -78,7 +78,7 @@ def as_text(rows: pa.Table) -> str:
     for place, field in enumerate(rows.schema):
         if pa.types.is_floating(field.type):
             # What is rounded to nothing is 0, from whichever side.
-            rows = rows.set_column(place, field, pc.add(rows[field.name], 0.0))
+            rows = rows.set_column(place, field, pc.call_function("add", [rows[field.name], 0.0]))
     out = io.StringIO()
     Console(file=out, width=10_000, color_system=None, markup=False, highlight=False).print(rows_table(rows))
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))
