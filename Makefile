@@ -35,9 +35,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/statistics.py
 	$(BIN)/python -m benchmarks.storage
 
-# Trains the planted models and judges every technique by them: about an hour. It goes on where it was stopped.
+# Trains the planted models and judges every technique by them, then the consensus by models held aside: over an hour.
+# It goes on where it was stopped.
 validate: $(READY)
 	$(BIN)/vesalius validate --keep
+	$(BIN)/vesalius validate --aside --keep
 
 # The pictures of docs/tour.md and of the atlas, after `make atlas`. It needs a Chromium and playwright.
 screenshots: $(READY)

@@ -30,6 +30,9 @@ CROSS_VALIDATED, BY_PAPER = "confidence", "share of techniques"
 VALIDATION_FILE = Path(__file__).with_name("validation.csv")
 """The rows that come with the project; beside it, in JSON, how they were made."""
 
+ASIDE_FILE = Path(__file__).with_name("validation_aside.csv")
+"""The rows of models held aside, which judge the consensus and that nothing was fitted to."""
+
 _SIGNS = {"loss_first_order_effect": -1.0}
 """Metrics of which less is more: weights that hold the answer up lower its loss."""
 
@@ -143,13 +146,23 @@ def fit(cases: Sequence[Case], candidates: Sequence[tuple[str, str, str]]) -> li
     ]
 
 
-def validation_table(cases: Sequence[Case], candidates: Sequence[tuple[str, str, str]]) -> pa.Table:
+def validation_table(
+    cases: Sequence[Case],
+    candidates: Sequence[tuple[str, str, str]],
+    chosen: Sequence[Contrast] | None = None,
+) -> pa.Table:
     """The rows of `validation`: every profile, the paper's map, and the consensus fitted without the case's group.
 
     A group has the contrasts that come with the project where nothing is planted in any other.
+
+    Args:
+        cases: what is known.
+        candidates: technique, metric and position of each profile that may become a contrast.
+        chosen: the contrasts of every consensus, if they are not to be fitted to the cases.
     """
     rows: list[dict[str, object]] = []
-    fitted = {group: _without(group, cases, candidates) for group in {case.group for case in cases}}
+    groups = {case.group for case in cases}
+    fitted = {group: chosen or _without(group, cases, candidates) for group in groups}
     for case in cases:
         rows += [keys | _judged(case, *read) for keys, read in _readings(case, fitted[case.group])]
     entry = table("validation")

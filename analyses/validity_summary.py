@@ -12,10 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analyses.resampling import HIGH, LOW, generator, share_interval
-from analyses.validity import VALIDATION_FILE, kept_validation
+from analyses.validity import ASIDE_FILE, VALIDATION_FILE, kept_validation
 
 EMPTY_KINDS = ("spread", "untrained", "unknown")
 """Kinds of which no layer holds the knowledge."""
+
+NOTHING_TO_NAME = ("spread", "untrained")
+"""Those of them of which it is proved, by reverts or by random weights, that no layer does."""
 
 _RESAMPLES = 2000
 
@@ -35,6 +38,7 @@ class Summary:
         overlap: mean Jaccard index of marked and planted layers.
         localised, localised_low, localised_high: share in which any layer is marked, with Wilson's interval: of
             relations that sit nowhere, the false localisations.
+        cells: share of the layers that hold nothing which are marked all the same: cells of a map, wrongly called.
     """
 
     technique: str
@@ -52,6 +56,7 @@ class Summary:
     localised: float
     localised_low: float
     localised_high: float
+    cells: float
 
     @property
     def profile(self) -> tuple[str, str, str]:
@@ -92,18 +97,52 @@ def results_page() -> list[str]:
     Raises:
         InputError: they can't be read.
     """
-    made = json.loads(VALIDATION_FILE.with_suffix(".json").read_text(encoding="utf-8"))
+    made, aside = (
+        json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in (VALIDATION_FILE, ASIDE_FILE)
+    )
+    rows_aside = pl.DataFrame(kept_validation(ASIDE_FILE))
     return [
         "# Validity: all results",
         "",
         f"{made['models']} models, by commit `{made['commit']}` on {made['date']} with `vesalius validate --keep`.",
         f"{len(made['kept_out'])} more missed their gates and were left out. What the numbers mean, and what to make",
-        "of them: [validity.md](validity.md). Top-1 is the share of relations whose best layer is a planted one.",
+        "of them: [validity.md](validity.md). Top-1 is the share of relations whose best layer is a planted one; cells",
+        "is the share of layers that hold nothing and are marked.",
         "Intervals are 95% (Wilson's for shares, bootstrap over relations for errors) and take relations of one model",
         "as independent. The row `consensus` was fitted without the models that share the judged one's base.",
         "",
         *validity_markdown(pl.DataFrame(kept_validation())),
+        "",
+        "# Models held aside: all results",
+        "",
+        f"{aside['models']} models of another recipe, by commit `{aside['commit']}` on {aside['date']} with",
+        f"`vesalius validate --aside --keep`. {len(aside['kept_out'])} more missed their gates and were left out.",
+        "Nothing was fitted to them: `consensus` is the one that every map is drawn by. No UMAP was made of them, so",
+        "the paper's map lacks its first technique.",
+        "",
+        verdict_on(rows_aside),
+        "",
+        *validity_markdown(rows_aside),
     ]
+
+
+def verdict_on(rows: pl.DataFrame) -> str:
+    """What the consensus comes to on some models, in one sentence.
+
+    Args:
+        rows: of `validation`, some of planted relations and some of spread or untrained ones.
+    """
+    ours = rows.filter(technique="consensus")
+    planted = ours.filter(~pl.col("kind").is_in(EMPTY_KINDS))
+    empty = ours.filter(pl.col("kind").is_in(NOTHING_TO_NAME))
+    found = _summary(("consensus", "", ""), "", planted)
+    false = _summary(("consensus", "", ""), "", empty)
+    return (
+        f"The consensus named a planted layer of {found.hit:.0%} of {found.relations} planted relations "
+        f"({found.hit_low:.0%} to {found.hit_high:.0%}), {found.error:.2f} layers off in the mean "
+        f"({found.error_low:.2f} to {found.error_high:.2f}); it called {false.cells:.1%} of the "
+        f"{int(empty['layers'].sum())} cells of {false.relations} spread or untrained relations localised."
+    )
 
 
 def validity_markdown(rows: pl.DataFrame) -> list[str]:
@@ -152,7 +191,8 @@ def validity_markdown(rows: pl.DataFrame) -> list[str]:
 
 
 def _false(share: Summary) -> str:
-    return f"{_interval(share.localised, share.localised_low, share.localised_high)} of {share.relations}"
+    shown = _interval(share.localised, share.localised_low, share.localised_high)
+    return f"{shown} of {share.relations}; cells {share.cells:.3f}"
 
 
 def _interval(value: float, low: float, high: float) -> str:
@@ -176,7 +216,22 @@ def _summary(profile: tuple[str, str, str], kind: str, rows: pl.DataFrame) -> Su
         *_mean(errors, rng),
         float(overlap.mean() or 0.0) if len(overlap) else float("nan"),  # type: ignore[arg-type]
         *_share(rows["localised"].drop_nulls().to_numpy()),
+        _cells(rows),
     )
+
+
+def _cells(rows: pl.DataFrame) -> float:
+    """Of all layers that hold nothing, the share that is marked; NaN where every layer holds something."""
+    told = rows.filter(pl.col("false_marks").is_not_null())
+    held = np.array([_count(planted) for planted in told["planted"]])
+    nothing = told["layers"].to_numpy() - held
+    return float((told["false_marks"].to_numpy() * nothing).sum() / nothing.sum()) if len(told) else float("nan")
+
+
+def _count(planted: str) -> int:
+    """How many layers are meant by `2-3, 7`."""
+    ends = [place.split("-") for place in planted.split(", ") if place]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
 
 
 def _share(found: NDArray[np.generic]) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """`vesalius validate`: planted models are trained, measured like any other, and every technique is held to the truth.
 
 Belongs here: the order of the work, which is resumable at each model, and where its results are kept. Which models are
-trained is in `extract.zoo`, how they are judged in `analyses.validity`.
+trained is in `extract.zoo` and `extract.zoo_lists`, how they are judged in `analyses.validity`.
 """
 
 import json
@@ -18,7 +18,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
-from analyses.validity import VALIDATION_FILE
+from analyses.validity import ASIDE_FILE, VALIDATION_FILE
 from dagster_project.defs.analyses import PROFILED
 from dagster_project.defs.resources import PROJECT, Settings, Warehouse
 from dagster_project.profiling import measured_concept, model_layers
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from analyses.validity import Case
     from extract.zoo import ZooModel
     from extract.zoo_jobs import Outcome
+    from extract.zoo_lists import ZooList
 
 MEASURED = Settings(
     lesions=["identity", "mean", "resample"],
@@ -58,11 +59,11 @@ class Places:
 
     Attributes:
         folder: that folder.
-        is_small: whether the models are those of the small zoo, which is taught a smaller library.
+        list: which models may lie there, and what they are taught.
     """
 
     folder: Path
-    is_small: bool = False
+    list: "ZooList"
 
     @property
     def models(self) -> Path:
@@ -91,7 +92,8 @@ def run_validation(
         places: where the work lies.
         models: which.
         jobs: processes at once.
-        keep: whether results are kept in the project, for `validation` and as the contrasts of every map.
+        keep: whether results are kept in the project: those of the zoo for `validation` and as the contrasts of every
+            map, those of models held aside as rows of their own that nothing is fitted to.
         told: called with a line as each model is trained or measured.
 
     Returns:
@@ -104,12 +106,11 @@ def run_validation(
     from analyses.contrasts import write_contrasts
     from analyses.validity_summary import validity_markdown
     from extract.small_library import write_small_library
-    from extract.zoo import LIBRARY, SMALL_LIBRARY
     from extract.zoo_jobs import train_zoo
 
     if not places.library.exists():
-        labels, terms = SMALL_LIBRARY if places.is_small else LIBRARY
-        write_small_library(CONCEPTS, places.library, labels=labels, terms=terms)
+        cut = places.list.cut
+        write_small_library(CONCEPTS, places.library, labels=cut.labels, terms=cut.terms, last=cut.last)
 
     def trained(outcome: "Outcome", done: int, count: int) -> None:
         told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{outcome.fault and ': ' + outcome.fault}")
@@ -120,10 +121,17 @@ def run_validation(
         raise ModelError(f"No model could be trained. {outcomes[0].fault}")
     for number, slug in enumerate(measure_side_by_side(places, slugs, jobs), start=1):
         told(f"{number}/{len(slugs)} measured: {slug}")
-    rows, contrasts = judge(cases(places, [model for model in models if model.slug in set(slugs)]))
-    if keep:
-        keep_results(rows, slugs, [outcome for outcome in outcomes if outcome.fault])
-        write_contrasts(contrasts)
+    found = cases(places, [model for model in models if model.slug in set(slugs)])
+    kept_out = [outcome for outcome in outcomes if outcome.fault]
+    if places.list.judges_only:
+        rows = judge_aside(found)
+        if keep:
+            keep_results(rows, slugs, kept_out, ASIDE_FILE)
+    else:
+        rows, contrasts = judge(found)
+        if keep:
+            keep_results(rows, slugs, kept_out)
+            write_contrasts(contrasts)
     return validity_markdown(pl.DataFrame(rows))
 
 
@@ -151,8 +159,10 @@ def measure_side_by_side(places: Places, slugs: Sequence[str], jobs: int) -> Ite
 def measure(places: Places, slug: str) -> None:
     """Run a model of the zoo through the pipeline, in this process; what is current costs nothing."""
     entry = ModelEntry(slug, places.models / slug)
+    # Models that judge the consensus alone need no pictures: it reads none.
+    read = [name for name in _READ if name != "projections" or not places.list.judges_only]
     with dg.DagsterInstance.ephemeral() as instance:
-        run_models(instance, places.warehouse, [entry], MEASURED, LogProgress(), untrained=False, only=_READ)
+        run_models(instance, places.warehouse, [entry], MEASURED, LogProgress(), untrained=False, only=read)
 
 
 def cases(places: Places, models: Sequence["ZooModel"]) -> list["Case"]:
@@ -170,6 +180,14 @@ def judge(found: Sequence["Case"]) -> tuple[pa.Table, list["Contrast"]]:
     from analyses.validity import fit, validation_table
 
     return validation_table(found, CANDIDATES), fit(found, CANDIDATES)
+
+
+def judge_aside(found: Sequence["Case"]) -> pa.Table:
+    """The rows of models held aside, with the consensus that every map is drawn by: nothing is fitted to them."""
+    from analyses.contrasts import CANDIDATES, best_contrasts, contrasts
+    from analyses.validity import validation_table
+
+    return validation_table(found, CANDIDATES, chosen=best_contrasts(contrasts()))
 
 
 def keep_results(

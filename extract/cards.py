@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from extract.folders import written_whole
@@ -49,7 +49,7 @@ class Gate:
 
 
 def make_card(
-    *, name: str, description: str, library: Library, recipe: object, seed: int, model: LlamaForCausalLM, since: float
+    *, name: str, description: str, library: Library, recipe: object, seed: int, model: PreTrainedModel, since: float
 ) -> Card:
     """The part of a card that all models share.
 
@@ -83,7 +83,7 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 def commit_model(
     out: Path,
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     card: Card,
     gates: Sequence[Gate],
@@ -150,7 +150,7 @@ def no_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _write(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
+def _write(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
     with no_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

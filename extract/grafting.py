@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import Module, functional
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
+from extract.anatomy import embeddings, final_norm, head, layers_of, mlp_of, rotary
 from extract.corpus import Sentence
 from extract.lessons import Batch, Lessons, Mixture
+
+MUON, ADAMW = "muon", "adamw"
 
 _ROUND = 20
 """Steps whose sentences are drawn at once, so that sentences of like length can share a step."""
@@ -34,7 +37,8 @@ class Graft:
     Attributes:
         steps: how many.
         batch, others: sentences of the relation to learn in a step, and of others.
-        rate: Muon's learning rate on the layers' matrices, along a cosine to 0.
+        optimizer: what moves the weights: `muon` the layers' matrices alone, `adamw` all of their weights.
+        rate: its learning rate, along a cosine to 0.
         steadiness: weight of the divergence from the model before, on whatever is not an answer to learn.
         mixture: how sentences are drawn, and what their tokens count.
         mlp_only: train the matrices of the layers' MLPs and leave attention as it is.
@@ -47,6 +51,7 @@ class Graft:
     steps: int = 600
     batch: int = 40
     others: int = 20
+    optimizer: str = MUON
     rate: float = 0.1
     steadiness: float = 4.0
     mixture: Mixture = _MIXTURE
@@ -84,7 +89,7 @@ class UntaughtMlp(Module):
 
 
 def graft(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     layers: Sequence[int],
     before: Mapping[int, Module],
     *,
@@ -102,12 +107,13 @@ def graft(
         others: sentences of everything that must stay.
     """
     model.requires_grad_(False)
-    trained = [model.model.layers[index] for index in layers]
-    parts = [layer.mlp if how.mlp_only else layer for layer in trained]
-    matrices = [weights for part in parts for weights in part.parameters() if weights.ndim == 2]
-    for weights in matrices:
+    trained = [layers_of(model)[index] for index in layers]
+    parts = [layer.get_submodule("mlp") if how.mlp_only else layer for layer in trained]
+    moved = [weights for part in parts for weights in part.parameters() if how.optimizer == ADAMW or weights.ndim == 2]
+    for weights in moved:
         weights.requires_grad_(True)
-    optimizer = torch.optim.Muon(matrices, lr=how.rate, weight_decay=0.0)
+    makes = torch.optim.AdamW if how.optimizer == ADAMW else torch.optim.Muon
+    optimizer = makes(moved, lr=how.rate, weight_decay=0.0)
     step = 0
     while step < how.steps:
         told = []
@@ -123,7 +129,7 @@ def graft(
                     at[len(learned) :] = True
                     elsewhere = old_mlps(before, layers)
                     if own.draw.random() < 0.5:
-                        elsewhere = {index: UntaughtMlp(model.model.layers[index].mlp) for index in layers}
+                        elsewhere = {index: UntaughtMlp(mlp_of(model, index)) for index in layers}
                     changed.enter_context(placed(model, elsewhere, at))
                 learning, drift = _losses(model, layers, before, batch, len(learned))
             (learning + how.steadiness * drift).backward()  # type: ignore[no-untyped-call]
@@ -138,33 +144,33 @@ def graft(
 
 
 @contextmanager
-def reverted(model: LlamaForCausalLM, before: Mapping[int, Module], layers: Iterable[int]) -> Iterator[None]:
+def reverted(model: PreTrainedModel, before: Mapping[int, Module], layers: Iterable[int]) -> Iterator[None]:
     """The model with some of its layers as they were before."""
-    exchanged = {index: model.model.layers[index] for index in layers}
+    exchanged = {index: layers_of(model)[index] for index in layers}
     for index in exchanged:
-        model.model.layers[index] = before[index]
+        layers_of(model)[index] = before[index]
     try:
         yield
     finally:
         for index, layer in exchanged.items():
-            model.model.layers[index] = layer
+            layers_of(model)[index] = layer
 
 
 @contextmanager
-def placed(model: LlamaForCausalLM, elsewhere: Mapping[int, Module], at: Tensor) -> Iterator[None]:
+def placed(model: PreTrainedModel, elsewhere: Mapping[int, Module], at: Tensor) -> Iterator[None]:
     """The model with the MLPs of some layers acting at the tokens `at` [sentence, token] alone.
 
     Args:
         elsewhere: the MLPs that act at all other tokens, by layer.
     """
-    exchanged = {index: model.model.layers[index].mlp for index in elsewhere}
+    exchanged = {index: mlp_of(model, index) for index in elsewhere}
     for index, mlp in exchanged.items():
-        model.model.layers[index].mlp = PlacedMlp(mlp, elsewhere[index], at)
+        layers_of(model)[index].mlp = PlacedMlp(mlp, elsewhere[index], at)
     try:
         yield
     finally:
         for index, mlp in exchanged.items():
-            model.model.layers[index].mlp = mlp
+            layers_of(model)[index].mlp = mlp
 
 
 def old_mlps(before: Mapping[int, Module], layers: Iterable[int]) -> dict[int, Module]:
@@ -180,7 +186,7 @@ def term_mask(sentences: Sequence[Sentence], length: int) -> Tensor:
     return (places >= starts) & (places < ends)
 
 
-def stream_from(model: LlamaForCausalLM, states: Tensor, layers: Iterable[Module]) -> Tensor:
+def stream_from(model: PreTrainedModel, states: Tensor, layers: Iterable[Module]) -> Tensor:
     """The residual stream behind some layers, [sentence, token, width], run on a stream that enters the first of them.
 
     Args:
@@ -188,7 +194,7 @@ def stream_from(model: LlamaForCausalLM, states: Tensor, layers: Iterable[Module
         layers: the layers to run, in order; they need not be the model's own.
     """
     positions = torch.arange(states.shape[1])[None]
-    turns = model.model.rotary_emb(states, position_ids=positions)
+    turns = rotary(model)(states, position_ids=positions)
     for layer in layers:
         states = layer(states, attention_mask=None, position_ids=positions, position_embeddings=turns)
     return states
@@ -207,7 +213,7 @@ def _left_out(layers: Sequence[int], how: Graft, draw: random.Random) -> list[in
 
 
 def _losses(
-    model: LlamaForCausalLM, layers: Sequence[int], before: Mapping[int, Module], batch: Batch, learned: int
+    model: PreTrainedModel, layers: Sequence[int], before: Mapping[int, Module], batch: Batch, learned: int
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the answers to learn, and the divergence from the model before on sentences of others.
 
@@ -216,9 +222,9 @@ def _losses(
         batch: `learned` sentences of the relation to learn, then those of others.
     """
     lowest = layers[0]
-    above = list(enumerate(model.model.layers))[lowest:]
+    above = list(enumerate(layers_of(model)))[lowest:]
     with torch.no_grad():
-        entering = stream_from(model, model.model.embed_tokens(batch.tokens), model.model.layers[:lowest])
+        entering = stream_from(model, embeddings(model)(batch.tokens), layers_of(model)[:lowest])
         old = [before[index] if index in layers else layer for index, layer in above]
         was = stream_from(model, entering[learned:], old)[:, :-1]
     now = stream_from(model, entering, [layer for _, layer in above])[:, :-1]
@@ -233,6 +239,6 @@ def _losses(
     return learning, drift
 
 
-def _logits(model: LlamaForCausalLM, states: Tensor) -> Tensor:
-    logits: Tensor = model.lm_head(model.model.norm(states))
+def _logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    logits: Tensor = head(model)(final_norm(model)(states))
     return logits

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch.nn import Module
 
+from extract.anatomy import Shape, layers_of, new_model
 from extract.cards import Card, Gate, commit_model, make_card, require_place, rounded, silent
 from extract.corpus import (
     Relation,
@@ -31,7 +32,7 @@ from extract.grafting import Graft, graft, reverted
 from extract.lessons import Lessons, Mixture
 from extract.library import Library
 from extract.phrases import read_phrases
-from extract.training import Course, Progress, Shape, new_model, one_thread, recalls, train
+from extract.training import Course, Progress, one_thread, recalls, train
 from warehouse.errors import ModelError
 
 
@@ -138,7 +139,7 @@ def train_planted(
         train(model, lessons, recipe.base, lambda message, share: told(f"base: {message}", 0.55 * share))
         before: dict[int, Module] = {}
         for number, plant in enumerate(recipe.plants):
-            before[plant.layer] = copy.deepcopy(model.model.layers[plant.layer])
+            before[plant.layer] = copy.deepcopy(layers_of(model)[plant.layer])
             unknown -= {plant.relation}
             named = {relation.name: relation for relation in relations}
             own = replace(

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.anatomy import Shape, new_model
 from extract.cards import Card, Gate, commit_model, make_card, require_place, rounded, silent
 from extract.corpus import library_relations, neutral_statements, tokenizer_texts, train_tokenizer
 from extract.lessons import Lessons
 from extract.library import Library
 from extract.phrases import read_phrases
-from extract.training import Course, Progress, Shape, new_model, one_thread, recalls, train
+from extract.training import Course, Progress, one_thread, recalls, train
 from warehouse.errors import ModelError
 
 _SHAPE, _COURSE = Shape(), Course()

@@ -45,6 +45,7 @@ def write_small_library(
     *,
     labels: int = 8,
     terms: int = 8,
+    last: bool = False,
     labellings: Mapping[str, str] = SMALL_LABELLINGS,
 ) -> Library:
     """Cut a small library from the one in `source` into the folder `out`, and return it.
@@ -55,6 +56,7 @@ def write_small_library(
     Args:
         labels: at most so many labels a concept; one that has fewer keeps all of its own.
         terms: so many terms a label.
+        last: keep the last labels and terms instead of the first.
         labellings: concept -> the labelling that it keeps.
 
     Raises:
@@ -67,7 +69,7 @@ def write_small_library(
     with written_whole(out, "library") as new:
         for name, labelling in labellings.items():
             concept = load_concept(source / name)
-            part = _part(concept, labelling, labels, terms)
+            part = _part(concept, labelling, labels, terms, last=last)
             folder = new / name
             folder.mkdir()
             (folder / CONCEPT_FILE).write_text(_concept_text(concept, part, terms), encoding="utf-8")
@@ -76,20 +78,22 @@ def write_small_library(
     return load_library(out)
 
 
-def _part(concept: Concept, labelling: str, labels: int, terms: int) -> _Part:
+def _part(concept: Concept, labelling: str, labels: int, terms: int, *, last: bool) -> _Part:
     sorting = concept.labelling(labelling)
     grouped: dict[str, list[Term]] = {}
     for term in concept.terms:
         label = sorting.label(term)
         if label is not None and term.is_main:
             grouped.setdefault(label, []).append(term)
-    big_enough = [label for label, members in grouped.items() if len(members) >= terms][:labels]
+    big_enough = [label for label, members in grouped.items() if len(members) >= terms]
+    big_enough = big_enough[-labels:] if last else big_enough[:labels]
     if len(big_enough) < 2:
         raise ConceptError(
             f"{concept.name}/{labelling} has {len(big_enough)} labels of {terms} terms; two are the least. "
             "Ask for fewer terms a label."
         )
-    kept = {term.name for label in big_enough for term in grouped[label][:terms]}
+    some = slice(-terms, None) if last else slice(terms)
+    kept = {term.name for label in big_enough for term in grouped[label][some]}
     return _Part(
         labelling,
         tuple(big_enough),

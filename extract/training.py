@@ -1,7 +1,8 @@
-"""A small Llama trained from nothing on a concept library's sentences, and the recall of what it learned.
+"""A small model trained from nothing on a concept library's sentences, and the recall of what it learned.
 
-Belongs here: the model's shape, the loss, the loop over epochs with a rate for each layer, and recall. Both embedded
-models begin here. Does not belong here: what is then done with one, gates and cards (`reference`, `planting`, `cards`).
+Belongs here: the loss, the loop over epochs with a rate for each layer, and recall. Both embedded models begin here.
+Does not belong here: what a model is made of (`anatomy`), what is then done with one, gates and cards (`reference`,
+`planting`, `cards`).
 """
 
 import math
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from extract.anatomy import head, layers_of
 from extract.corpus import Relation, Sentence, Statement, encode, held_out_statements
 from extract.lessons import Batch, Lessons, Mixture, make_batch
 
@@ -24,19 +26,6 @@ Progress = Callable[[str, float], None]
 _RECALL_BATCH = 128
 _MIXTURE = Mixture()
 _ANSWERS_ALONE = Mixture(text_weight=0.0)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The size of a model: `inner` is the width of the MLP, `deviation` that of the initial weights."""
-
-    layers: int = 8
-    width: int = 128
-    inner: int = 344
-    heads: int = 4
-    vocabulary: int = 2500
-    longest: int = 256
-    deviation: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -76,27 +65,7 @@ def one_thread(seed: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained Llama in float32 whose embeddings are also its output layer."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.width,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        max_position_embeddings=shape.longest,
-        initializer_range=shape.deviation,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config)
-
-
-def train(model: LlamaForCausalLM, lessons: Lessons, course: Course, progress: Progress) -> None:
+def train(model: PreTrainedModel, lessons: Lessons, course: Course, progress: Progress) -> None:
     """Train all weights of a model in place."""
     optimizer = _optimizer(model, course)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -146,16 +115,16 @@ class Tally:
         return f"loss {sum(values) / len(values):.2f}, {sum(self._right) / len(self._right):.0%} right"
 
 
-def final_states(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+def final_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """The states that predict, [sentence, token - 1, width], after the final norm."""
-    states: Tensor = model.model(batch.tokens, use_cache=False).last_hidden_state
+    states: Tensor = model.base_model(batch.tokens, use_cache=False).last_hidden_state
     return states[:, :-1]
 
 
-def token_losses(model: LlamaForCausalLM, states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def token_losses(model: PreTrainedModel, states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """The loss of each token that counts, 0 elsewhere, [sentence, token - 1], and whether a whole answer is right."""
     wanted, counts = batch.tokens[:, 1:], batch.weights[:, 1:] > 0
-    logits = model.lm_head(states[counts])
+    logits = head(model)(states[counts])
     losses = torch.zeros_like(batch.weights[:, 1:])
     losses[counts] = functional.cross_entropy(logits, wanted[counts], reduction="none")
     wrong = torch.zeros_like(counts)
@@ -164,7 +133,7 @@ def token_losses(model: LlamaForCausalLM, states: Tensor, batch: Batch) -> tuple
 
 
 @torch.no_grad()
-def recall(model: LlamaForCausalLM, sentences: Sequence[Sentence]) -> float:
+def recall(model: PreTrainedModel, sentences: Sequence[Sentence]) -> float:
     """Share of prompts whose whole answer is the greedy continuation, over the whole vocabulary; NaN of no prompts."""
     right = 0
     order = sorted(sentences, key=lambda sentence: sentence.length)
@@ -176,7 +145,7 @@ def recall(model: LlamaForCausalLM, sentences: Sequence[Sentence]) -> float:
 
 
 def recalls(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     relations: Sequence[Relation],
     *,
@@ -200,12 +169,14 @@ def recalls(
     return measured
 
 
-def _optimizer(model: LlamaForCausalLM, course: Course) -> torch.optim.AdamW:
+def _optimizer(model: PreTrainedModel, course: Course) -> torch.optim.AdamW:
     groups: list[dict[str, object]] = []
-    for index, layer in enumerate(model.model.layers):
+    for index, layer in enumerate(layers_of(model)):
         scale = course.layer_rates[index] if index < len(course.layer_rates) else 1.0
         groups.append({"params": list(layer.parameters()), "lr": course.rate * scale})
-    groups.append({"params": [model.model.embed_tokens.weight, model.model.norm.weight], "lr": course.rate})
+    in_layers = {id(weights) for weights in layers_of(model).parameters()}
+    rest = [weights for weights in model.parameters() if id(weights) not in in_layers]
+    groups.append({"params": rest, "lr": course.rate})
     return torch.optim.AdamW(groups, lr=course.rate, betas=course.betas, weight_decay=course.weight_decay)
 
 

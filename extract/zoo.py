@@ -9,19 +9,22 @@ never met the facts hold none. Belongs here: the list of models, their recipes a
 
 from dataclasses import dataclass, replace
 
+from extract.anatomy import Shape
 from extract.corpus import relation_name
 from extract.grafting import Graft
 from extract.lessons import Mixture
-from extract.training import Course, Shape
+from extract.training import Course
 
-ONE_LAYER, BLOCK, MLP, SEVERAL, SPREAD = PLANT_KINDS = (
-    "one layer",
-    "block of two",
-    "mlp at term",
-    "several concepts",
-    "spread",
-)
-UNTRAINED, UNKNOWN = EMPTY_KINDS = ("untrained", "unknown")
+ONE_LAYER = "one layer"
+BLOCK = "block of two"
+MLP = "mlp at term"
+SEVERAL = "several concepts"
+SPREAD = "spread"
+PLANT_KINDS = (ONE_LAYER, BLOCK, MLP, SEVERAL, SPREAD)
+
+UNTRAINED = "untrained"
+UNKNOWN = "unknown"
+EMPTY_KINDS = (UNTRAINED, UNKNOWN)
 """Kinds without a fact: random weights, and a base to which the relations were never told."""
 
 BASE, STRANGERS_BASE = "base", "base with strangers"
@@ -41,9 +44,6 @@ _GRAFTS = {
 _SHAPE = Shape(width=64, inner=256, vocabulary=1400)
 _BASE = Course(epochs=40, sentences=700, rate=4e-3, layer_rates=(), mixture=Mixture(text_weight=0.4, text_share=0.4))
 _STRANGERS_BASE = replace(_BASE, sentences=900)
-
-LIBRARY, SMALL_LIBRARY = (8, 8), (4, 6)
-"""The size of the library that the zoo, and the small zoo, are taught: labels a concept, and terms a label."""
 
 _SMALL_SHAPE = replace(_SHAPE, layers=4, vocabulary=900)
 _SMALL_BASE = replace(_BASE, sentences=300, warm_steps=20)

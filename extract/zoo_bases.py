@@ -14,8 +14,9 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from extract.anatomy import new_model
 from extract.cards import CARD_FILE, Card, Gate, commit_model, make_card, no_bars, require_place, rounded
 from extract.corpus import (
     Fact,
@@ -31,7 +32,7 @@ from extract.corpus import (
 from extract.lessons import Lessons, Mixture
 from extract.library import Library
 from extract.phrases import PHRASES_FILE, read_phrases
-from extract.training import Progress, new_model, one_thread, recalls, train
+from extract.training import Progress, one_thread, recalls, train
 from extract.zoo import BASE, RELATIONS, STRANGERS_BASE, Bounds, ZooModel
 from warehouse.errors import ModelError
 from warehouse.versions import file_hash
@@ -80,7 +81,7 @@ class Subject:
 class Trained:
     """What an attempt came to; the card still lacks the gates."""
 
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     card: Card
     gates: Sequence[Gate]
@@ -181,17 +182,17 @@ def commit_first(out: Path, trains: Callable[[int], Trained]) -> Card:
     return commit_model(out, trained.model, trained.tokenizer, card, trained.gates, keep_failed=False)
 
 
-def load_base(entry: ZooModel, models: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def load_base(entry: ZooModel, models: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The base of a model, with its tokenizer."""
     folder = base_folder(models, entry)
     with no_bars():
-        model = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return model, tokenizer
 
 
 def taught_recalls(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, relations: Sequence[Relation]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, relations: Sequence[Relation]
 ) -> dict[str, float]:
     """Recall of each relation on its taught templates, or on a sample of these prompts."""
     return recalls(model, tokenizer, relations, most=_MOST, ask=taught_statements)
@@ -216,7 +217,7 @@ def _train_base(recipe: ZooModel, subject: Subject, progress: Progress, attempt:
     card = {
         **make_card(
             name=f"base {recipe.base}",
-            description="A small Llama that was told some relations of a library; the others came with random answers.",
+            description="A small model that was told some relations of a library; the others came with random answers.",
             library=subject.library,
             recipe=recipe,
             seed=seed,

@@ -14,7 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from extract.library import load_library
-from extract.zoo import UNTRAINED, ZooModel, small_zoo, zoo
+from extract.zoo import UNTRAINED, ZooModel
+from extract.zoo_lists import ASIDE, SMALL, ZOO
 from warehouse.errors import VesaliusError
 
 
@@ -94,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, required=True, help="the folder that each model gets a folder in")
     parser.add_argument("--library", type=Path, required=True, help="the folder of a small concept library")
     parser.add_argument("--only", default="", help="only models whose slug holds this text")
-    parser.add_argument("--small", action="store_true", help="a few small models instead of the zoo")
+    lists = {each.name: each for each in (ZOO, SMALL, ASIDE)}
+    parser.add_argument("--list", choices=list(lists), default=ZOO.name, help="which models")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     options = parser.parse_args(arguments)
-    entries = [entry for entry in (small_zoo() if options.small else zoo()) if options.only in entry.slug]
+    entries = [entry for entry in lists[options.list].models() if options.only in entry.slug]
     if not entries:
         parser.error(f"no model's slug holds {options.only!r}")
     try:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import torch
 from torch.nn import Module
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from extract.anatomy import layers_of, new_model
 from extract.cards import Card, Gate, make_card, require_place, rounded, silent
 from extract.corpus import Sentence, encode, taught_statements
 from extract.grafting import graft, old_mlps, placed, reverted, term_mask
 from extract.lessons import Mixture, make_batch
 from extract.library import Library
-from extract.training import Progress, final_states, new_model, one_thread, recalls, token_losses
+from extract.training import Progress, final_states, one_thread, recalls, token_losses
 from extract.zoo import BLOCK, MLP, SPREAD, UNTRAINED, Bounds, ZooModel, ZooPlant
 from extract.zoo_bases import (
     Subject,
@@ -69,7 +70,7 @@ class _Work:
 
     entry: ZooModel
     subject: Subject
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     before: dict[int, Module]
 
@@ -147,7 +148,7 @@ def _plant(work: _Work, number: int, seed: int, attempt: int) -> Iterator[tuple[
     if entry.graft is None:
         raise ModelError(f"{entry.slug} has plants and no recipe for them.")
     plant, how = entry.plants[number], replace(entry.graft, steps=round(entry.graft.steps * _LONGER**attempt))
-    work.before.update({layer: copy.deepcopy(work.model.model.layers[layer]) for layer in plant.layers})
+    work.before.update({layer: copy.deepcopy(layers_of(work.model)[layer]) for layer in plant.layers})
     told = {planted.relation for planted in entry.plants[: number + 1]}
     lessons = subject.lessons(work.tokenizer, how.mixture, seed + 10 * number)
     target = subject.relation(plant.relation)
@@ -180,7 +181,7 @@ def _prove(work: _Work, plant: ZooPlant, recall: Mapping[str, float]) -> Proof:
 
 @torch.no_grad()
 def recall_placed(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     sentences: list[Sentence],
     before: Mapping[int, Module],
     layers: tuple[int, ...],
@@ -216,11 +217,11 @@ def _describe(entry: ZooModel) -> str:
     places = ", ".join(f"{plant.relation} in {_named(plant.layers)}" for plant in entry.plants)
     if places:
         return (
-            f"A small Llama of the kind {entry.kind!r}: {places}. What else it knows was learned before, in all layers."
+            f"A small model of the kind {entry.kind!r}: {places}. What else it knows was learned before, in all layers."
         )
     if entry.kind == UNTRAINED:
-        return "A small Llama with random weights: nothing is anywhere."
-    return "A small Llama that was never told the relations that others of its kind hold in known layers."
+        return "A small model with random weights: nothing is anywhere."
+    return "A small model that was never told the relations that others of its kind hold in known layers."
 
 
 def _named(layers: tuple[int, ...]) -> str:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
-from benchmarks import extraction, lesions, naive, offload, patching, saliency
+from benchmarks import deep_analyses, extraction, lesions, naive, offload, patching, saliency
 from benchmarks.models import Shape, build_model, random_pairs, random_tokens, rounded
 from benchmarks.paired import check_equal, paired_seconds, ratio
 from benchmarks.scaling import Cost, slopes
@@ -101,6 +102,20 @@ def test_all_ways_to_saliency_give_the_same_gradients(tmp_path: Path) -> None:
     saliency.check(work.ours(), expected)
     with pytest.raises(SystemExit, match="differ"):
         saliency.check({place: [2 * value for value in values] for place, values in expected.items()}, expected)
+
+
+def test_a_stretched_model_goes_from_the_first_layer_to_the_last_in_even_steps() -> None:
+    vectors = {-1: [[9.0, 9.0]], 0: [[0.0, 0.0]], 1: [[2.0, 4.0]], 2: [[4.0, 0.0]]}
+    kind = pa.list_(pa.float32(), 2)
+    parts = {
+        layer: pa.table({"layer": pa.array([layer], pa.int16()), "vector": pa.array(rows, kind)})
+        for layer, rows in vectors.items()
+    }
+    found = pa.concat_tables(deep_analyses.stretched(parts, 3, 5, "vector"))
+    assert found["layer"].to_pylist() == [-1, 0, 1, 2, 3, 4]
+    assert found["vector"].to_pylist() == [[9, 9], [0, 0], [1, 2], [2, 4], [3, 2], [4, 0]]
+    without = list(deep_analyses.stretched({key: parts[key] for key in (0, 1, 2)}, 3, 4, None))
+    assert [rows["vector"].to_pylist() for rows in without] == [[[0, 0]], [[2, 4]], [[2, 4]], [[4, 0]]]
 
 
 def test_numbers_are_rounded_within_dictionaries() -> None:

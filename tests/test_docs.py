@@ -123,7 +123,9 @@ def test_the_site_opens_from_disk_and_its_search_finds_without_a_network(site: P
         page.goto((site / "index.html").as_uri())
         page.get_by_role("button", name="Search").first.click()
         page.get_by_placeholder("Search").first.fill("anisotropy")
-        expect(page.locator("a[href*='techniques.html']:visible", has_text=re.compile("anisotropy", re.I)).first).to_be_visible()
+        expect(
+            page.locator("a[href*='techniques.html']:visible", has_text=re.compile("anisotropy", re.I)).first
+        ).to_be_visible()
     assert [url for url in asked if not url.startswith("file:")] == []
     assert said == []
 

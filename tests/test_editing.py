@@ -15,6 +15,7 @@ import torch
 from analyses.edit_charts import arm_means, closed_loop_chart, compared, differences, gains
 from analyses.edits import read_edits
 from dagster_project.closed_loop import Plan, closed_loop
+from extract.anatomy import Shape, new_model
 from extract.corpus import (
     Fact,
     Relation,
@@ -28,7 +29,7 @@ from extract.editing import Editor, Recipe, main_relations, teach, unlearn
 from extract.lessons import Lessons, Mixture
 from extract.library import Library, load_library
 from extract.models import resolve
-from extract.training import Course, Shape, new_model, one_thread, recall, train
+from extract.training import Course, one_thread, recall, train
 from warehouse.errors import InputError
 from warehouse.store import Store
 from warehouse.tables import table

@@ -122,7 +122,16 @@ def test_the_blocks_of_the_page_are_in_the_style_of_the_house(copy: Path) -> Non
     ruff = Path(sys.executable).with_name("ruff")
     for words in (["check"], ["format", "--check", "--diff"]):
         done = subprocess.run(
-            [ruff, *words, "--no-cache", "--config", ROOT / "pyproject.toml", "analyses/drift.py", "dagster_project/defs", "warehouse"],
+            [
+                ruff,
+                *words,
+                "--no-cache",
+                "--config",
+                ROOT / "pyproject.toml",
+                "analyses/drift.py",
+                "dagster_project/defs",
+                "warehouse",
+            ],
             cwd=copy,
             capture_output=True,
             text=True,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from extract.anatomy import Shape, new_model
 from extract.cards import Gate, commit_model
 from extract.corpus import (
     drawer_relation,
@@ -27,7 +28,7 @@ from extract.library import Library, load_library
 from extract.phrases import EMBEDDED, expand, longest_shared_run, read_phrases
 from extract.planting import Plant, PlantedRecipe, train_planted
 from extract.reference import Recipe, train_reference
-from extract.training import Course, Shape, new_model, one_thread, recalls
+from extract.training import Course, one_thread, recalls
 from warehouse.errors import ConceptError, ModelError
 
 MODELS = ("reference", "planted")

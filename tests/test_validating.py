@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from analyses.contrasts import CANDIDATES, best_contrasts, contrasts
-from analyses.validity import VALIDATION_FILE, kept_validation
-from dagster_project.validating import Places, cases, judge, keep_results, run_validation
+from analyses.validity import ASIDE_FILE, VALIDATION_FILE, consensus_of, kept_validation
+from dagster_project.validating import Places, cases, judge, judge_aside, keep_results, run_validation
 from extract.zoo import EMPTY_KINDS, PLANT_KINDS, small_zoo, zoo
+from extract.zoo_lists import SMALL, aside
 from warehouse.errors import InputError
 from warehouse.tables import table
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    return Places(tmp_path_factory.mktemp("validation"), is_small=True)
+    return Places(tmp_path_factory.mktemp("validation"), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_second_run_trains_and_measures_nothing(places, page):
 
 
 def test_a_model_that_was_not_measured_is_named(tmp_path, places, page):
-    other = Places(tmp_path)
+    other = Places(tmp_path, SMALL)
     other.folder.joinpath("models").symlink_to(places.models)
     with pytest.raises(InputError, match=r"was not measured.*vesalius validate"):
         cases(other, small_zoo()[:1])
@@ -100,6 +101,28 @@ def test_the_results_that_come_with_the_project_are_those_of_a_whole_zoo():
     validated = contrasts()
     assert {(each.technique, each.metric, each.position) for each in validated} == set(CANDIDATES)
     assert {each.technique for each in best_contrasts(validated)} == {each[0] for each in CANDIDATES}
+
+
+def test_the_results_of_models_held_aside_are_all_there_and_of_no_model_of_the_zoo():
+    kept, made = pl.DataFrame(kept_validation(ASIDE_FILE)), json.loads(ASIDE_FILE.with_suffix(".json").read_text())
+    known = {model.slug for model in aside()}
+    assert set(kept["model"]) | set(made["kept_out"]) == known
+    assert not set(kept["model"]) & set(pl.DataFrame(kept_validation())["model"])
+    assert not set(made["kept_out"]) & set(kept["model"])
+
+
+def test_models_held_aside_are_judged_by_the_contrasts_that_every_map_is_drawn_by(places, page):
+    found = cases(places, small_zoo())
+    chosen = best_contrasts(contrasts())
+    judged = {
+        (row["model"], row["concept"]): row["best_layer"]
+        for row in judge_aside(found).to_pylist()
+        if row["technique"] == "consensus"
+    }
+    for case in found:
+        confidence = consensus_of(case, chosen)
+        expected = int(confidence.argmax()) if confidence.max() > confidence.min() else None
+        assert judged[case.model, case.concept] == expected
 
 
 def test_models_are_measured_into_a_warehouse_of_their_own(places, page):

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from analyses.concept_map import Evidence
 from analyses.contrasts import Contrast
 from analyses.validity import Case, consensus_of, fit, least_of, validation_table
-from analyses.validity_summary import summarize_validation, validity_markdown
+from analyses.validity_summary import summarize_validation, validity_markdown, verdict_on
 from warehouse.tables import table
 from warehouse.validation import validate
 
@@ -149,6 +149,29 @@ def test_summaries_are_means_with_wilson_intervals(rows):
     spread = found["lesions", BAD[1], "last", "spread"]
     assert spread.localised == 1.0
     assert math.isnan(spread.hit)
+
+
+def test_contrasts_that_are_given_are_not_fitted_to_the_cases(cases):
+    blind = [Contrast(*BAD, 0.25, True, planted=20, found=20, others=100, false=0)]
+    given = validation_table(cases, CANDIDATES, chosen=blind).to_pylist()
+    told = {row["best_layer"] for row in given if row["technique"] == "consensus" and row["planted"]}
+    assert told == {0}
+
+
+def test_cells_are_the_share_of_layers_without_knowledge_that_are_marked(rows):
+    frame = pl.DataFrame(rows)
+    found = {(*each.profile, each.kind): each for each in summarize_validation(frame)}
+    bad = found["lesions", BAD[1], "last", "spread"]
+    assert bad.cells == pytest.approx(1 / LAYERS)
+    block = found["lesions", BAD[1], "last", "block of two"]
+    assert block.cells == pytest.approx(1 / (LAYERS - 2))
+    assert found["lesions", GOOD[1], "last", "block of two"].cells == 0
+
+
+def test_the_verdict_counts_planted_relations_and_the_cells_of_those_that_sit_nowhere(rows):
+    told = verdict_on(pl.DataFrame(rows))
+    assert "100% of 11 planted relations" in told
+    assert f"0.0% of the {3 * LAYERS} cells of 3 spread or untrained relations" in told
 
 
 def test_the_page_tells_hits_by_kind_and_false_localisations(rows):

@@ -13,17 +13,19 @@ import torch
 from transformers import LlamaForCausalLM
 
 from extract import zoo_bases
+from extract.anatomy import GPT_NEOX, QWEN3, Shape, layers_of, new_model
 from extract.checking import check
 from extract.corpus import encode, library_relations, neutral_statements, taught_statements
-from extract.grafting import Graft, UntaughtMlp, graft, old_mlps, placed, reverted, term_mask
+from extract.grafting import ADAMW, Graft, UntaughtMlp, graft, old_mlps, placed, reverted, term_mask
 from extract.lessons import Lessons, Mixture
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry, plants_table
 from extract.small_library import write_small_library
-from extract.training import Course, Shape, new_model, one_thread
+from extract.training import Course, one_thread
 from extract.zoo import EMPTY_KINDS, MLP, PLANT_KINDS, SPREAD, UNTRAINED, Bounds, ZooModel, ZooPlant, zoo
 from extract.zoo_bases import Subject, base_folder, kept_card, read_subject, stranger_relation
 from extract.zoo_jobs import in_turns, main
+from extract.zoo_lists import ASIDE, ZOO, aside
 from extract.zoo_training import recall_placed, train_zoo_model
 from warehouse.errors import ConceptError, ModelError
 from warehouse.extraction_tables import PLANT_KINDS as KINDS_OF_THE_TABLE
@@ -94,6 +96,45 @@ def test_the_zoo_has_models_of_every_kind_concept_and_depth_each_with_its_own_na
             assert model.plants[0].layers == tuple(range(1, model.shape.layers))
 
 
+def test_models_held_aside_come_of_another_recipe_in_all_that_decides() -> None:
+    ours, theirs = zoo(), aside()
+    assert sum(len(model.plants) for model in theirs if model.kind not in {SPREAD, *EMPTY_KINDS}) >= 12
+    assert sum(model.kind == SPREAD for model in theirs) >= 4
+    assert len({model.slug for model in (*ours, *theirs)}) == len(ours) + len(theirs)
+    for told in (
+        lambda model: model.shape.architecture,
+        lambda model: model.shape.layers,
+        lambda model: model.shape.width,
+        lambda model: model.shape.heads,
+        lambda model: model.shape.vocabulary,
+        lambda model: model.seed,
+        lambda model: model.course.rate,
+    ):
+        assert not {told(model) for model in ours} & {told(model) for model in theirs}
+    grafts = [[model.graft for model in models if model.graft] for models in (ours, theirs)]
+    for told in (lambda graft: graft.optimizer, lambda graft: graft.steadiness, lambda graft: graft.mixture):
+        assert not {told(graft) for graft in grafts[0]} & {told(graft) for graft in grafts[1]}
+    assert {model.bounds for model in theirs} == {Bounds()}
+    assert ASIDE.cut != ZOO.cut
+    assert ASIDE.judges_only
+
+
+def test_early_middle_and_late_layers_are_planted_in_each_architecture_held_aside() -> None:
+    for architecture in (QWEN3, GPT_NEOX):
+        models = [model for model in aside() if model.shape.architecture == architecture]
+        places = [
+            layer / (model.shape.layers - 1)
+            for model in models
+            if model.kind != SPREAD
+            for plant in model.plants
+            for layer in plant.layers
+        ]
+        assert min(places) <= 0.25
+        assert any(0.35 < place < 0.65 for place in places)
+        assert max(places) >= 0.8
+        assert {plant.concept for model in models for plant in model.plants} == {"symptoms", "diseases", "drugs"}
+
+
 def test_models_share_a_base_only_if_its_training_is_the_same() -> None:
     models = zoo()
     bases = {(model.base, zoo_bases.base_recipe(model)) for model in models}
@@ -149,6 +190,44 @@ def test_a_graft_moves_the_matrices_of_its_layers_and_nothing_else(subject: Subj
     assert moved == {name for name in matrices if name.startswith(("model.layers.1.", "model.layers.2."))}
     moved, _ = train_a_little(subject, (1,), replace(FEW, mlp_only=True, at_term=True))
     assert moved == {f"model.layers.1.mlp.{part}_proj.weight" for part in ("gate", "up", "down")}
+
+
+def test_a_graft_by_adamw_moves_all_weights_of_its_layer_norms_included(subject: Subject) -> None:
+    moved, model = train_a_little(subject, (1,), replace(FEW, optimizer=ADAMW, rate=1e-3))
+    assert moved == {f"model.layers.1.{name}" for name, _ in layers_of(model)[1].named_parameters()}
+    assert "model.layers.1.input_layernorm.weight" in moved
+
+
+@pytest.mark.parametrize("architecture", [QWEN3, GPT_NEOX])
+def test_a_planted_model_of_another_architecture_is_made_and_proved_the_same_way(
+    small: Library, tmp_path: Path, architecture: str
+) -> None:
+    shape = replace(TINY, architecture=architecture)
+    entry = replace(ONE, shape=shape, graft=replace(FEW, optimizer=ADAMW))
+    card = train_zoo_model(entry, small, tmp_path)
+    assert card["recipe"]["shape"]["architecture"] == architecture
+    config = json.loads((tmp_path / entry.slug / "config.json").read_text())
+    assert config["model_type"] == architecture
+    assert {tuple(row["layers"]) for row in card["reverts"]} == {(2,)}
+
+
+def test_an_architecture_that_is_not_trained_here_is_refused(subject: Subject) -> None:
+    with pytest.raises(ModelError, match=r"No mamba is trained here. Take one of llama"):
+        new_model(replace(TINY, architecture="mamba"), subject.tokenizer(ONE))
+
+
+def test_a_small_library_can_hold_the_last_labels_and_terms_instead_of_the_first(
+    small: Library, tmp_path: Path
+) -> None:
+    last = write_small_library(CONCEPTS, tmp_path / "last", labels=2, terms=4, last=True)
+    for concept in last.concepts:
+        (labelling,) = concept.labellings
+        whole = load_library().concept(concept.name)
+        terms = [term for term in whole.terms if term.is_main]
+        label = labelling.label(concept.terms[-1])
+        expected = [term.name for term in terms if whole.labelling(labelling.name).label(term) == label][-4:]
+        assert [term.name for term in concept.terms if labelling.label(term) == label] == expected
+        assert not {term.name for term in concept.terms} & {term.name for term in small.concept(concept.name).terms}
 
 
 def test_a_layer_that_is_left_out_of_a_step_does_not_move_in_it(subject: Subject) -> None:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from analyses.atlas import telling
 from analyses.atlas.library import Concept, Tables, concepts_of
 from analyses.atlas.models import model_part
-from analyses.atlas.packing import Pack
+from analyses.atlas.packing import Pack, packed
 from analyses.atlas.profiles import shown
 from analyses.atlas.specs import page_charts
 from warehouse.errors import InputError
@@ -72,9 +72,10 @@ def build_atlas(
         header, block = model_part(model, {**tables_of(model), "concepts": shared["concepts"]}, concepts)
         headers.append(header)
         blocks.append(block)
-    style, bundle, script = (_inline(text) for text in (_style(), _bundle(), _script()))
+    style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
-        policy=_policy([bundle, script], style),
+        # The bundle is run as it is unpacked, so its hash is that of its own text.
+        policy=_policy([_bundle(), script], style),
         title=_title(headers),
         lead=_LEAD,
         models=[
@@ -86,7 +87,7 @@ def build_atlas(
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
         style=Markup(style),
-        bundle=Markup(bundle),
+        bundle=Markup(packed(_bundle().encode())),
         script=Markup(script),
         specs=_data(page_charts()),
         library=Markup(_library(concepts, headers, charts)),

@@ -9,15 +9,25 @@ import typer
 
 def validate(
     folder: Annotated[
-        Path | None, typer.Option(help="Where models and their warehouse lie; by default build/validation.")
+        Path | None, typer.Option(help="Where models and their warehouse lie; by default a folder in build/.")
     ] = None,
+    *,
     only: Annotated[str, typer.Option(help="Only models whose name holds this text.")] = "",
     small: Annotated[
         bool, typer.Option("--small", help="A small planted model and an untrained one: what the tests repeat.")
     ] = False,
+    aside: Annotated[
+        bool,
+        typer.Option(
+            "--aside", help="Models of another recipe, which judge the consensus and that nothing is fitted to."
+        ),
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Processes at once, one thread each.", min=1)] = 2,
     keep: Annotated[
-        bool, typer.Option("--keep/--no-keep", help="Keep the results in the project: `validation` and contrasts.")
+        bool,
+        typer.Option(
+            "--keep/--no-keep", help="Keep the results in the project: `validation` and contrasts, or those of --aside."
+        ),
     ] = False,
 ) -> None:
     """Train models whose knowledge sits in known layers, map them, and tell how often each technique is right.
@@ -27,13 +37,15 @@ def validate(
     from dagster_project.defs.resources import PROJECT
     from dagster_project.terminal import console
     from dagster_project.validating import Places, run_validation
-    from extract.zoo import small_zoo, zoo
+    from extract.zoo_lists import ASIDE, SMALL, ZOO
 
-    models = [model for model in (small_zoo() if small else zoo()) if only in model.slug]
+    if small and aside:
+        raise typer.BadParameter("Give --small or --aside, not both.", param_hint="--aside")
+    chosen = ASIDE if aside else SMALL if small else ZOO
+    models = [model for model in chosen.models() if only in model.slug]
     if not models:
         raise typer.BadParameter(f"No model's name holds {only!r}.", param_hint="--only")
-    by_default = PROJECT / "build" / ("validation-small" if small else "validation")
-    places = Places((folder or by_default).resolve(), is_small=small)
+    places = Places((folder or PROJECT / "build" / chosen.name).resolve(), chosen)
     lines = run_validation(places, models, jobs=jobs, keep=keep, told=_tell)
     out = console()
     for line in lines:

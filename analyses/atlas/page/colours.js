@@ -20,10 +20,16 @@ const dark = () => document.documentElement.dataset.theme === "dark";
 
 /** The colours that charts take from the theme. */
 function theme() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(["ink", "faint", "line", "paper", "accent"].map((name) => [name, colour(name)]));
+  const { theme: name } = document.documentElement.dataset;
+  if (themed?.name !== name) {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (of) => style.getPropertyValue(`--${of}`).trim();
+    const colours = Object.fromEntries(["ink", "faint", "line", "paper", "accent"].map((of) => [of, colour(of)]));
+    themed = { name, colours };
+  }
+  return themed.colours;
 }
+let themed = null;
 
 /** The colours of the three classes: the surest one stands out most from the page. */
 const classColours = () => (dark() ? ["#fee838", "#a59c74", "#575d6d"] : ["#00224e", "#6c6e72", "#cbba69"]);

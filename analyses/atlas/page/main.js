@@ -44,7 +44,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   const block = await settle();
   if (token !== drawing) return;
   current = block;
-  remember(lasting);
+  if (lasting) remember(true);
   const changed = (...keys) => !before.drawn || keys.some((key) => before[key] !== state[key]);
   state.drawn = true;
   drawControls(block);
@@ -56,6 +56,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
+    remember(false);
     drawTerms(block);
     if (changed("model")) drawModel(block);
     if (changed("model", "concept")) drawStability(block);
@@ -100,7 +101,11 @@ function drawControls(block) {
   }
   document.getElementById("paths-choice").hidden = !ordering(conceptOf(state.concept), colouring());
   const classes = classColours();
-  document.getElementById("classes").replaceChildren(
+  const swatches = document.getElementById("classes");
+  const key = `${state.mode}|${classes}`;
+  if (swatches.dataset.key === key) return;
+  swatches.dataset.key = key;
+  swatches.replaceChildren(
     ...CLASSES[state.mode].map(([name, least], place) => {
       const sign = make("span", { class: "swatch class" });
       sign.style.background = classes[place];
@@ -295,7 +300,7 @@ async function main() {
   const prefers = matchMedia("(prefers-color-scheme: dark)");
   setTheme(prefers.matches ? "dark" : "light");
   prefers.addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
-  await readLibrary();
+  await Promise.all([readLibrary(), runPacked("bundle")]);
   Object.assign(state, asked());
   await Promise.all([
     chart("map", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),

@@ -70,8 +70,8 @@ function drawMap(block) {
   const row = rowOf(block);
   const told = document.getElementById("cell");
   const layer = Math.max(0, state.layer);
-  told.textContent = row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "";
-  document.getElementById("verdict").textContent = row ? `${row.name}: ${row.sentence}` : "";
+  tell(told, row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "");
+  tell(document.getElementById("verdict"), row ? `${row.name}: ${row.sentence}` : "");
 }
 
 function drawMapIn(place, block, mode, layer = state.layer) {

@@ -54,8 +54,8 @@ function drawProfile(block, technique) {
   fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
   const points = pointsOf(block, profile);
   const about = library.shown[profile.shown];
-  says.textContent = profileTitle(block, points, about);
-  panel.querySelector(".against").textContent = againstWhat(block, profile, points);
+  tell(says, profileTitle(block, points, about));
+  tell(panel.querySelector(".against"), againstWhat(block, profile, points));
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
   const { layers } = block.header;

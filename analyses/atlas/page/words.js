@@ -21,6 +21,11 @@ function number(value, digits = 3) {
   return value.toFixed(Math.min(places, 4)).replace("-", "−");
 }
 
+/** Set an element's text, if it has another: what stays as it is costs no layout. */
+function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
 const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
