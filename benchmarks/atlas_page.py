@@ -156,7 +156,7 @@ def shown(path: Path, steps: int, slow: int) -> dict[str, float]:
 def _busy(devtools: Any) -> float:
     """Milliseconds that the page's thread ran, waits left out: what a busy machine does not change."""
     told = devtools.send("Performance.getMetrics")["metrics"]
-    return 1000 * next(metric["value"] for metric in told if metric["name"] == "TaskDuration")
+    return 1000 * float(next(metric["value"] for metric in told if metric["name"] == "TaskDuration"))
 
 
 def _quantile(values: list[float], share: float) -> float:

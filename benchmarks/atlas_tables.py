@@ -404,9 +404,9 @@ def _maps(concept: str, shape: NDArray[np.float64], made: Made, draw: np.random.
             continue
         for change, repeat, detail in _CHANGES:
             other = np.clip(sure + draw.normal(size=len(sure)) * 0.05, 0, 1)
-            keys = {"labelling": ASKED, "change": change, "repeat": repeat, "detail": detail}
+            of_map: dict[str, Any] = {"labelling": ASKED, "change": change, "repeat": repeat, "detail": detail}
             rows["stability"] += [
-                {**keys, "layer": layer, "confidence": float(told)} for layer, told in enumerate(other)
+                {**of_map, "layer": layer, "confidence": float(told)} for layer, told in enumerate(other)
             ]
     return {name: pl.DataFrame(own, infer_schema_length=None) if own else pl.DataFrame() for name, own in rows.items()}
 

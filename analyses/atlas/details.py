@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analyses.atlas.library import Concept, Tables
 from analyses.atlas.packing import Pack, Reference
 from analyses.atlas.precision import Precision
+from analyses.patch_profiles import LEAST_DIFFERENCE
 
 LESION = "resample"
 """The lesion whose effects are told prompt by prompt: the one that finds planted layers."""
@@ -139,10 +140,12 @@ def restored_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack)
     at_layer = {layer: number for number, layer in enumerate(layers)}
     told: dict[str, Any] = _prompt_columns(keys, concept, pack)
     told["corrupting"] = pack.integers(_codes(keys["corrupting_term"], concept.term_numbers))
-    for name in ("ld_clean", "ld_corrupted"):
-        column = np.full(len(keys), np.nan)
-        column[[place[key] for key in rows.select(names).iter_rows()]] = rows[name].to_numpy()
-        told[name.removeprefix("ld_")] = pack.decimals(column, most=2)
+    runs = {}
+    for name in ("clean", "corrupted"):
+        runs[name] = np.full(len(keys), np.nan)
+        runs[name][[place[key] for key in rows.select(names).iter_rows()]] = rows[f"ld_{name}"].to_numpy()
+        told[name] = pack.decimals(runs[name], most=2)
+    told["differs"] = pack.integers((runs["clean"] - runs["corrupted"] >= LEAST_DIFFERENCE).astype(np.int64))
     for site in sorted(set(rows["site"])):
         own = rows.filter(pl.col("site") == site)
         patched = np.full((len(layers), len(keys)), np.nan)

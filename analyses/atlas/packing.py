@@ -173,8 +173,8 @@ def _wrapped(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def _written(content: bytes) -> str:
     """Bytes as their count, a colon, and two characters for each 13 bits."""
     bits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
-    bits = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS).astype(np.int64)
-    numbers = bits @ (1 << np.arange(_BITS))
+    groups = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS).astype(np.int64)
+    numbers = groups @ (1 << np.arange(_BITS))
     characters = np.frombuffer(_ALPHABET.encode(), np.uint8)
     pairs = characters[np.stack(np.divmod(numbers, len(_ALPHABET)), axis=1)]
     return f"{len(content)}:{pairs.tobytes().decode('ascii')}"
