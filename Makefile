@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Threads that spin while they wait slow small models down by a lot on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: atlas test ui bench validate screenshots lock format clean
+.PHONY: atlas test ui docs bench validate screenshots tutorial lock format clean
 
 atlas: $(READY)
 	@$(BIN)/vesalius run --model reference --model planted
@@ -20,6 +20,10 @@ test: $(READY)
 
 ui: $(READY)
 	@$(BIN)/vesalius ui
+
+# The site of docs/, in build/site: open build/site/index.html. A broken link fails it.
+docs: $(READY)
+	$(BIN)/zensical build --strict
 
 bench: $(READY)
 	$(BIN)/python benchmarks/extraction.py
@@ -37,9 +41,14 @@ validate: $(READY)
 	$(BIN)/vesalius validate --keep
 	$(BIN)/vesalius validate --aside --keep
 
-# The pictures of docs/tour.md, after `make atlas`. It needs a Chromium and playwright.
+# The pictures of docs/tour.md and of the atlas, after `make atlas`. It needs a Chromium and playwright.
 screenshots: $(READY)
 	$(BIN)/python tests/screenshots.py
+	$(BIN)/python tests/atlas_pictures.py
+
+# What the commands of docs/tutorial.md print, after `make atlas`.
+tutorial: $(READY)
+	$(BIN)/python tests/tutorial.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -216,14 +216,13 @@ def _means(groups: list[np.ndarray], seed: int) -> tuple[float, float, float] | 
     if not groups:
         return None
     rng = generator(seed, "edits")
-    drawn = [
-        np.mean(
-            [
-                rng.choice(groups[place], len(groups[place])).mean()
-                for place in rng.integers(len(groups), size=len(groups))
-            ]
-        )
-        for _ in range(_RESAMPLES)
-    ]
-    low, high = np.percentile(drawn, [LOW, HIGH])
+    sizes = np.array([len(group) for group in groups])
+    padded = np.stack([np.pad(group, (0, sizes.max() - len(group))) for group in groups])
+    chosen = rng.integers(len(groups), size=(_RESAMPLES, len(groups)))
+    drawn_of = sizes[chosen][:, :, None]
+    within = rng.integers(drawn_of, size=(*chosen.shape, sizes.max()))
+    # As many are taken of a group as it has: what is drawn beyond that counts nothing.
+    counts = np.arange(sizes.max()) < drawn_of
+    drawn = (padded[chosen[:, :, None], within] * counts).sum(axis=2) / sizes[chosen]
+    low, high = np.percentile(drawn.mean(axis=1), [LOW, HIGH])
     return float(np.mean([group.mean() for group in groups])), float(low), float(high)

@@ -200,12 +200,12 @@ def _findings_title(rows: pl.DataFrame) -> str:
 def _figure(rows: pl.DataFrame, name: str, ours: list[str], is_first: bool) -> Any:
     """Two strips: values and depths, those of the paper in grey below our runs' rows."""
     paper = (
-        rows.unique("published_model")
+        rows.unique("published_model", maintain_order=True)
         .sort("published_model")
         .select("value", "depth", "layer", source=pl.lit("the paper"), who=pl.col("published_model"))
     )
     space = pl.col("run_metric").str.split("_").list.last().replace_strict(_SPACES, default="")
-    runs = rows.unique(["model", "run_metric"]).select(
+    runs = rows.unique(["model", "run_metric"], maintain_order=True).select(
         "model",
         space=space,
         who=pl.col("model"),

@@ -176,7 +176,7 @@ def project(
     names = terms.filter(pc.equal(terms["variant"], variant))["term"].to_pylist()
     if neighbours < 2:
         raise InputError(f"UMAP needs at least 2 neighbours, a term itself among them; got {neighbours}.")
-    names, templates = _drawn(prompts, template_kind, names)
+    names, templates = drawn_terms(prompts, template_kind, names)
     if not names:
         raise InputError(
             f"No term of the variant {variant!r} has a prompt in a template that is {template_kind!r} and not held "
@@ -187,7 +187,7 @@ def project(
     pictures = []
     with threadpool_limits(limits=1):
         for reading in readings(layers, names):
-            points = _points(reading, position, templates, len(names))
+            points = term_points(reading, position, templates, len(names))
             chance = np.random.RandomState(int(generator(seed, "projection", str(reading.layer)).integers(2**31)))
             distances = cosine_distances(points)
             coordinates = np.zeros((len(names), DIMENSIONS))
@@ -217,8 +217,11 @@ def project(
     return pa.concat_tables(pictures) if pictures else schema.empty_table()
 
 
-def _drawn(prompts: pa.Table, kind: str, terms: Sequence[str]) -> tuple[list[str], dict[str, NDArray[np.intp]]]:
-    """The terms that have a prompt of that kind, and for each template the places of its terms among them."""
+def drawn_terms(prompts: pa.Table, kind: str, terms: Sequence[str]) -> tuple[list[str], dict[str, NDArray[np.intp]]]:
+    """The terms that have a prompt of that kind, and for each template the places of its terms among them.
+
+    Held-out templates are left aside.
+    """
     chosen = _shown(prompts, kind, terms).select(["template", "term"]).to_pylist()
     prompted = {row["term"] for row in chosen}
     names = [term for term in terms if term in prompted]
@@ -229,8 +232,11 @@ def _drawn(prompts: pa.Table, kind: str, terms: Sequence[str]) -> tuple[list[str
     return names, {template: np.array(sorted(found[template]), dtype=np.intp) for template in sorted(found)}
 
 
-def _points(reading: Readings, position: str, templates: dict[str, NDArray[np.intp]], terms: int) -> Floats:
-    """Each term's mean over its templates, each template centred first, shape (terms, width)."""
+def term_points(reading: Readings, position: str, templates: dict[str, NDArray[np.intp]], terms: int) -> Floats:
+    """Each term's mean over its templates, each template centred first, shape (terms, width).
+
+    Of a template whose vectors differ by no more than rounding in float32, exact zeros are taken.
+    """
     sums = np.zeros((terms, reading.vectors.shape[1]))
     counts = np.zeros((terms, 1))
     for template, places in templates.items():

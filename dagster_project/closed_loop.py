@@ -18,7 +18,7 @@ import pyarrow.csv
 import typer
 
 from analyses.edits import read_edits
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from extract.corpus import Relation, relation_name
 from extract.library import CONCEPTS, Library, load_library
 from extract.models import ModelEntry

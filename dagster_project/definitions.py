@@ -17,6 +17,7 @@ from dagster_project.defs import (
     jobs,
     library,
     maps,
+    page,
     references,
     schedules,
     sensors,
@@ -49,6 +50,7 @@ def build_defs(
                 extracted,
                 answers.judgements,
                 analyses.projections,
+                analyses.neighbours,
                 analyses.profiled,
                 maps.mapped,
                 maps.findings,
@@ -57,6 +59,7 @@ def build_defs(
                 atlas.catalog,
                 *charts.OF_ALL,
                 *charts.OF_MODEL,
+                page.atlas,
             ]
         ),
         asset_checks=checks.sql_checks(),

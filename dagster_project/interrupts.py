@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-INTERRUPTED = 130
-"""The exit code of a process that was interrupted, as shells have it."""
+from warehouse.exit_codes import ExitCode
 
 _LOOK = 0.2
 """Seconds between two looks at whether there was an interrupt."""
@@ -44,7 +43,7 @@ def interruptible(work: Callable[[], _T], farewell: Callable[[], None]) -> _T:
         try:
             farewell()
         finally:
-            os._exit(INTERRUPTED)
+            os._exit(ExitCode.INTERRUPTED)
     if errors:
         raise errors[0]
     return results[0]

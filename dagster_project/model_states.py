@@ -1,7 +1,7 @@
 """What has become of each registered model: whether it is here, whole, mapped, and of which state its map is.
 
 Belongs here: the five states, read from folders and from the warehouse's footers, no model loaded. How they are printed
-is in `cli_models`.
+is in `commands.models`.
 """
 
 from collections.abc import Iterable

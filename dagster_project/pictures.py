@@ -28,7 +28,7 @@ def files_of(stem: Place) -> dict[str, Place]:
 
 def is_current(stem: Place, fingerprint: str) -> bool:
     """Whether the chart is there with all its files, and shows what has this fingerprint."""
-    return _read(_stamp(stem)) == fingerprint and all(path.is_file() for path in files_of(stem).values())
+    return is_stamped(stem, fingerprint) and all(path.is_file() for path in files_of(stem).values())
 
 
 def draw(stem: Place, fingerprint: str, chart: "alt.TopLevelMixin") -> None:
@@ -39,11 +39,9 @@ def draw(stem: Place, fingerprint: str, chart: "alt.TopLevelMixin") -> None:
     """
     from analyses.charts import save
 
-    # The stamp goes first and comes last: files without it are drawn again.
-    _stamp(stem).unlink(missing_ok=True)
+    unstamp(stem)
     save(chart, stem)
-    with replacing(_stamp(stem)) as temporary:
-        temporary.write_text(fingerprint, encoding="utf-8")
+    stamp(stem, fingerprint)
 
 
 def picture_metadata(stems: Mapping[str, Place], drawn: int, fingerprint: str, seconds: float) -> dict[str, Any]:
@@ -64,22 +62,49 @@ def picture_metadata(stems: Mapping[str, Place], drawn: int, fingerprint: str, s
     for name, stem in stems.items():
         files = files_of(stem)
         bytes_ += sum(path.stat().st_size for path in files.values())
-        png = files["png"].read_bytes()
-        if len(png) < room:
-            room -= len(png)
-            found[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        picture = inline_picture(name, stem, room)
+        if picture:
+            room -= files["png"].stat().st_size
+            found |= picture
         for suffix, path in files.items():
             found[f"{name}_{suffix}"] = dg.MetadataValue.path(str(path))
     found["bytes"] = bytes_
     return found
 
 
-def _stamp(stem: Place) -> Place:
-    return stem.with_name(f".{stem.name}.fingerprint")
-
-
-def _read(stamp: Place) -> str | None:
+def inline_picture(name: str, stem: Place, room: int = _INLINE_LIMIT) -> dict[str, Any]:
+    """A chart's PNG as what the UI shows under a name; nothing where it is not there or takes too much room."""
     try:
-        return stamp.read_text(encoding="utf-8")
+        png = files_of(stem)["png"].read_bytes()
     except FileNotFoundError:
-        return None
+        return {}
+    if len(png) >= room:
+        return {}
+    return {name: dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")}
+
+
+def unstamp(place: Place) -> None:
+    """Forget what is shown there: the stamp goes first and comes last, and files without one are made again."""
+    _stamp(place).unlink(missing_ok=True)
+
+
+def stamp(place: Place, fingerprint: str) -> None:
+    """Note what the files there show, once they are written.
+
+    Raises:
+        StoreError: the disk refused.
+    """
+    with replacing(_stamp(place)) as temporary:
+        temporary.write_text(fingerprint, encoding="utf-8")
+
+
+def is_stamped(place: Place, fingerprint: str) -> bool:
+    """Whether the files there were written to show what has this fingerprint."""
+    try:
+        return _stamp(place).read_text(encoding="utf-8") == fingerprint
+    except FileNotFoundError:
+        return False
+
+
+def _stamp(place: Place) -> Place:
+    return place.with_name(f".{place.name}.fingerprint")

@@ -267,14 +267,26 @@ def projections_fingerprint(warehouse: Warehouse, settings: Settings, model: str
     Raises:
         InputError: activations, prompts or terms are not there.
     """
-    store = warehouse.store
-    return fingerprints.projections(
-        activations=upstream(store, "activations", model=model, concept=concept),
-        prompts=upstream(store, "prompts", concept=concept),
-        terms=upstream(store, "terms", concept=concept),
-        kind=drawn_kind(store, concept),
-        seed=settings.seed,
-    )
+    return fingerprints.projections(**_points_inputs(warehouse.store, model, concept), seed=settings.seed)
+
+
+def neighbours_fingerprint(warehouse: Warehouse, model: str, concept: str) -> str:
+    """What the neighbours in one model and concept would be made from now; no setting changes them.
+
+    Raises:
+        InputError: activations, prompts or terms are not there.
+    """
+    return fingerprints.neighbours(**_points_inputs(warehouse.store, model, concept))
+
+
+def _points_inputs(store: Store, model: str, concept: str) -> dict[str, str]:
+    """What one point a term is made from: fingerprints, and the kind of templates."""
+    return {
+        "activations": upstream(store, "activations", model=model, concept=concept),
+        "prompts": upstream(store, "prompts", concept=concept),
+        "terms": upstream(store, "terms", concept=concept),
+        "kind": drawn_kind(store, concept),
+    }
 
 
 def drawn_kind(store: Store, concept: str) -> str:

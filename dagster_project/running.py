@@ -25,7 +25,16 @@ from extract.untrained import SMALL, weights_on_disk
 from warehouse.errors import InputError, VesaliusError
 from warehouse.twins import original_slug
 
-_WITHOUT_UMAP = [*EXTRACTED, "judgements", *PROFILED, *MAPPED, "findings", "findings_chart", "stability_chart"]
+_WITHOUT_UMAP = [
+    *EXTRACTED,
+    "judgements",
+    "neighbours",
+    *PROFILED,
+    *MAPPED,
+    "findings",
+    "findings_chart",
+    "stability_chart",
+]
 _OF_TWINS = [*OF_TWINS, *PROFILED]
 
 

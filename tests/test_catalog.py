@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import socket
@@ -21,6 +22,13 @@ from warehouse.query import ask, connect, run_query
 from warehouse.sql_files import VIEWS, named_queries
 from warehouse.store import Store
 from warehouse.tables import TABLES
+
+MACRO_CALLS = {
+    "nearest": "'planted', 'drugs', 1, 'aspirin'",
+    "patch_effect": "'planted', 'drugs'",
+    "layer_profile": "'planted', 'drugs'",
+    "compare": "'planted', '0042', side := 'depth'",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,25 @@ def test_views_of_sql_views_are_there_with_comments_on_every_column(root: Path |
     for file in named_queries(VIEWS).values():
         if "CREATE MACRO" not in file.sql:
             assert found[file.name] == list(file.columns)
+
+
+def test_no_view_macro_or_column_lacks_a_comment(root: Path | ObjectPlace) -> None:
+    described = {
+        "views": "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal",
+        "macros": "SELECT function_name, comment FROM duckdb_functions() WHERE NOT internal",
+        "columns": "SELECT table_name || '.' || column_name, comment FROM duckdb_columns() WHERE NOT internal",
+    }
+    for kind, sql in described.items():
+        found = query(root, sql)
+        assert len(found) >= 9, kind
+        assert [name for name, comment in found if not comment] == [], kind
+    macros = {name for name, _ in query(root, described["macros"])}
+    assert macros == {
+        *(file.name for file in named_queries(VIEWS).values() if "CREATE MACRO" in file.sql),
+        "warehouse_root",
+        "warehouse_files",
+        "warehouse_tables",
+    }
 
 
 def test_a_table_without_files_is_an_empty_view_of_the_right_types(tmp_path: Path) -> None:
@@ -271,6 +298,48 @@ def test_python_and_polars_open_the_catalog_as_the_docs_say(root: Path | ObjectP
     frame = pl.from_arrow(run_query(root, "SELECT concept FROM concepts ORDER BY concept"))
     assert isinstance(frame, pl.DataFrame)
     assert frame["concept"].to_list() == ["age", "countries", "drugs"]
+
+
+SHELL = shutil.which("duckdb", path=str(Path(sys.executable).parent))
+
+
+@pytest.mark.skipif(SHELL is None, reason="needs the duckdb shell: pip install duckdb-cli")
+def test_the_duckdb_shell_opens_the_catalog_from_any_folder(root: Path | ObjectPlace, tmp_path: Path) -> None:
+    """The shell on the package index is older than the library: it reads what the catalog is stored as."""
+    if isinstance(root, ObjectPlace):
+        pytest.skip("a shell has no file system of ours")
+    assert SHELL is not None
+
+    def ask_shell(sql: str) -> list[dict[str, object]]:
+        command = [SHELL, "-readonly", "-json", str(catalog_path(root)), sql]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        found: list[dict[str, object]] = json.loads(done.stdout or "[]")
+        return found
+
+    assert ask_shell("SELECT concept, role FROM concepts ORDER BY concept")[0] == {"concept": "age", "role": "medical"}
+    for name, given in MACRO_CALLS.items():
+        sql = f"FROM {name}({given})"
+        assert len(ask_shell(sql)) == run_query(root, sql).num_rows > 0, name
+    for (name,) in query(root, "SELECT view_name FROM duckdb_views() WHERE NOT internal"):
+        counted = f"SELECT count(*) AS n FROM {name}"
+        assert ask_shell(counted) == run_query(root, counted).to_pylist(), name
+    comments = "SELECT count(*) AS n FROM duckdb_columns() WHERE NOT internal AND comment IS NOT NULL"
+    assert ask_shell(comments) == run_query(root, comments).to_pylist()
+
+
+def test_polars_reads_a_statement_from_another_folder(
+    root: Path | ObjectPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect(str(catalog_path(root)), read_only=True) as connection:
+        if isinstance(root, ObjectPlace):
+            connection.register_filesystem(Objects(root))
+        sql = "FROM layer_profile('planted', 'drugs', 'specialty')"
+        frame = pl.read_database(sql, connection)
+        assert frame["layer"].to_list() == [-1, 0, 1, 2]
+        assert frame.schema["value"] == pl.Float64
+        vectors = pl.read_database("SELECT vector FROM activations WHERE model = 'planted' LIMIT 1", connection)
+        assert vectors["vector"].list.len().to_list() == [WIDTHS["planted"]]
 
 
 def test_a_layer_of_a_model_is_read_without_the_rest(root: Path | ObjectPlace) -> None:

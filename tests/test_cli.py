@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from landings import leave_charts_blank
 from tiny_library import write_concept, write_library
 from tiny_models import LAYERS, save_tiny
 from typer.testing import CliRunner, Result
@@ -21,8 +22,9 @@ from dagster_project.cli import app
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import PROJECT
 from dagster_project.instance import open_instance
-from dagster_project.interrupts import INTERRUPTED, interruptible
+from dagster_project.interrupts import interruptible
 from warehouse.errors import InputError
+from warehouse.exit_codes import ExitCode
 from warehouse.versions import CODE_VERSION
 
 VESALIUS = str(Path(sys.executable).with_name("vesalius"))
@@ -61,6 +63,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _settle(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    leave_charts_blank(patch)
     patch.setenv("DAGSTER_HOME", str(folder / "home"))
     patch.setenv("VESALIUS_WAREHOUSE", str(folder / "warehouse"))
     patch.setenv("VESALIUS_CONCEPTS", str(folder / "concepts"))
@@ -173,7 +176,7 @@ interruptible(work, lambda: print("goodbye", flush=True))
 
 def test_an_interrupt_ends_the_process_at_once_whatever_it_does() -> None:
     done = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, done.stdout) == (INTERRUPTED, "goodbye\n")
+    assert (done.returncode, done.stdout) == (ExitCode.INTERRUPTED, "goodbye\n")
 
 
 def test_what_the_work_returns_or_raises_comes_out() -> None:
@@ -449,7 +452,7 @@ def test_sql_without_a_warehouse_says_what_to_do_first(vesalius: Invoke, tmp_pat
 def test_the_prompt_answers_and_outlives_a_mistake(vesalius: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = iter(["SELECT", "7 * 6 AS answer;", "SELECT wrong;", "", ".tables", "model-summary", ".quit"])
     monkeypatch.setattr("builtins.input", lambda _: next(typed))
-    monkeypatch.setattr("dagster_project.cli_sql.is_conversation", lambda: True)
+    monkeypatch.setattr("dagster_project.commands.sql.is_conversation", lambda: True)
     result = vesalius("sql")
     assert result.exit_code == 0
     assert "42" in result.stdout

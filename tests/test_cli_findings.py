@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from analyses.findings import CLAIMS, findings
-from dagster_project.cli_findings import findings as command
-from dagster_project.cli_findings import read_findings
+from dagster_project.commands.findings import findings as command
+from dagster_project.commands.findings import read_findings
 from warehouse.errors import InputError
 from warehouse.store import Store
 

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
-from tiny_library import write_library
+from landings import Landed, land, leave_charts_blank, unrun
 from tiny_models import LAYERS, save_tiny
 
 import extract.extraction
@@ -26,7 +26,6 @@ from dagster_project.running import Outcome, chosen_models, own_error, run_model
 from dagster_project.summary import summarize
 from extract.job import measuring
 from extract.job.progress import LineProgress
-from extract.models import add_model
 from extract.tokenization import Tokenized
 from warehouse import fingerprints
 from warehouse.errors import InputError, ModelError, StoreError, TableError, TransientError
@@ -45,14 +44,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny-qwen", "qwen3")
 
 
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Landed:
+    return land(tmp_path_factory.mktemp("landed"), folder, TINY)
+
+
 @pytest.fixture
 def places(tmp_path: Path, folder: Path) -> Warehouse:
-    add_model(tmp_path / "models.toml", folder, "tiny")
-    return Warehouse(
-        root=str(tmp_path / "warehouse"),
-        concepts=str(write_library(tmp_path / "concepts")),
-        models=str(tmp_path / "models.toml"),
-    )
+    return unrun(tmp_path, folder)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, landed: Landed) -> Warehouse:
+    """Those places after a whole run."""
+    return landed.copied(tmp_path)
+
+
+@pytest.fixture
+def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_charts_blank(monkeypatch)
 
 
 @pytest.fixture
@@ -63,13 +73,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def run(places: Warehouse, instance: dg.DagsterInstance) -> Callable[..., Outcome]:
-    def run(settings: Settings = TINY, umap: bool = False) -> Outcome:
-        entries = chosen_models(places, ["tiny"])
-        quiet = LineProgress(lambda _: None)
-        return run_models(instance, places, entries, settings, quiet, umap=umap, untrained=False)
+def run(instance: dg.DagsterInstance, blank_charts: None) -> Callable[..., Outcome]:
+    """Another run, with charts left blank as in the first."""
+
+    def run(places: Warehouse, settings: Settings = TINY) -> Outcome:
+        return run_all(instance, places, settings)
 
     return run
+
+
+def run_all(instance: dg.DagsterInstance, places: Warehouse, settings: Settings = TINY, umap: bool = False) -> Outcome:
+    entries = chosen_models(places, ["tiny"])
+    quiet = LineProgress(lambda _: None)
+    return run_models(instance, places, entries, settings, quiet, umap=umap, untrained=False)
 
 
 def execute(
@@ -119,9 +135,11 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
         **dict.fromkeys(["contributions", "first_tokens", "lesions", "patches", "saliency"], "extraction"),
         **dict.fromkeys(["responses", "judgements"], "extraction"),
         **dict.fromkeys(["published", "validation", "edits"], "library"),
-        **dict.fromkeys(["projections", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"),
+        **dict.fromkeys(
+            ["projections", "neighbours", "profiles", "profile_draws", "rivals", "jumps", "stage_circles"], "analyses"
+        ),
         **dict.fromkeys(["marks", "regions", "knowledge_map", "localisations", "stability", "findings"], "maps"),
-        **dict.fromkeys(["umap_pictures", "profile_map", "catalog", *charts.FILES], "atlas"),
+        **dict.fromkeys(["umap_pictures", "profile_map", "catalog", "atlas", *charts.FILES], "atlas"),
     }
     assert all(node.description and node.kinds for node in graph.asset_nodes)
 
@@ -129,14 +147,22 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
 def test_a_model_is_a_partition_of_what_is_made_of_it() -> None:
     graph = build_defs().resolve_asset_graph()
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.partitions_def == MODELS}
-    pictures = {"umap_pictures", "findings_chart", "stability_chart"}
-    assert partitioned == {*extraction.TABLES, "judgements", "projections", *CONCLUDED, *pictures}
+    pictures = {"umap_pictures", "model_map_chart", "findings_chart", "stability_chart"}
+    assert partitioned == {*extraction.TABLES, "judgements", "projections", "neighbours", *CONCLUDED, *pictures}
 
 
 def test_every_table_has_a_contract_check_and_the_catalog_the_checks_in_sql() -> None:
     graph = build_defs().resolve_asset_graph()
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
-    tables = [*library.TABLES, *references.TABLES, *extraction.TABLES, "judgements", "projections", *CONCLUDED]
+    tables = [
+        *library.TABLES,
+        *references.TABLES,
+        *extraction.TABLES,
+        "judgements",
+        "projections",
+        "neighbours",
+        *CONCLUDED,
+    ]
     assert {asset for asset, name in checks if name == CONTRACT} == set(tables)
     assert ("catalog", "tokens_missing") in checks
 
@@ -175,91 +201,91 @@ def test_a_run_reports_rows_bytes_time_forwards_and_columns(places: Warehouse, i
 
 
 def test_a_second_run_loads_no_model_and_passes_no_prompt(
-    run: Callable[..., Outcome], places: Warehouse, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Outcome], landed: Landed, finished: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run().forwards == sum(FORWARDS.values())
-    before = files(places)
+    assert landed.outcome.forwards == sum(FORWARDS.values())
+    before = files(finished)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("there is nothing to do")
 
     monkeypatch.setattr(measuring, "load_model", never)
     monkeypatch.setattr("analyses.profiles.activation_profiles", never)
-    assert run() == Outcome(forwards=0, files_written=0, failed_checks=())
-    assert files(places) == before
+    assert run(finished) == Outcome(forwards=0, files_written=0, failed_checks=())
+    assert files(finished) == before
 
 
-def test_another_version_of_one_concept_costs_its_prompts_alone(run: Callable[..., Outcome], places: Warehouse) -> None:
-    run()
-    before = files(places)
-    terms = Path(places.concepts) / "colours" / "terms.csv"
+def test_another_version_of_one_concept_costs_its_prompts_alone(
+    run: Callable[..., Outcome], finished: Warehouse
+) -> None:
+    before = files(finished)
+    terms = Path(finished.concepts) / "colours" / "terms.csv"
     terms.write_text(terms.read_text() + "ruby,red,a picture book\n")
-    assert run().forwards == FORWARDS["colours"] + 3 + 2
-    changed = {path for path, time in files(places).items() if before[path] != time}
+    assert run(finished).forwards == FORWARDS["colours"] + 3 + 2
+    changed = {path for path, time in files(finished).items() if before[path] != time}
     # A control: what is read against it is read again.
-    against = {path for path in before if Path(path).relative_to(places.root).parts[0] in CONCLUDED}
+    against = {path for path in before if Path(path).relative_to(finished.root).parts[0] in CONCLUDED}
     assert changed == {path for path in before if "concept=colours" in path} | against
 
 
 def test_other_weights_mean_other_activations_but_the_same_library(
-    tmp_path: Path, run: Callable[..., Outcome], places: Warehouse
+    tmp_path: Path, run: Callable[..., Outcome], finished: Warehouse
 ) -> None:
-    run()
     other = save_tiny(tmp_path / "tiny", "llama")
-    Path(places.models).write_text(f'[models.tiny]\npath = "{other}"\n')
-    before = files(places)
-    assert run().forwards == sum(FORWARDS.values())
-    kept = {path for path, time in files(places).items() if before[path] == time}
-    untouched = {Path(path).relative_to(places.root).parts[0] for path in kept}
+    Path(finished.models).write_text(f'[models.tiny]\npath = "{other}"\n')
+    before = files(finished)
+    assert run(finished).forwards == sum(FORWARDS.values())
+    kept = {path for path, time in files(finished).items() if before[path] == time}
+    untouched = {Path(path).relative_to(finished.root).parts[0] for path in kept}
     assert untouched == {*library.TABLES, *references.TABLES, "plants", "unmeasured"}
 
 
 def test_a_model_that_only_moved_keeps_the_time_at_which_it_landed(
-    run: Callable[..., Outcome], places: Warehouse, folder: Path, tmp_path: Path
+    run: Callable[..., Outcome], finished: Warehouse, folder: Path, tmp_path: Path
 ) -> None:
-    run()
-    landed = places.store.read("models", model="tiny")["landed_at"]
+    landed = finished.store.read("models", model="tiny")["landed_at"]
     moved = tmp_path / "elsewhere"
     moved.symlink_to(folder)
     real = tmp_path / "copy"
     real.mkdir()
     for file in folder.iterdir():
         (real / file.name).write_bytes(file.read_bytes())
-    Path(places.models).write_text(f'[models.tiny]\npath = "{real}"\n')
-    assert run().forwards == 0
-    row = places.store.read("models", model="tiny")
+    Path(finished.models).write_text(f'[models.tiny]\npath = "{real}"\n')
+    assert run(finished).forwards == 0
+    row = finished.store.read("models", model="tiny")
     assert row["source"].to_pylist() == [str(real)]
     assert row["landed_at"].equals(landed)
 
 
 def test_contributions_are_kept_on_request_and_left_alone_by_runs_that_do_not_ask(
-    run: Callable[..., Outcome], places: Warehouse
+    run: Callable[..., Outcome], finished: Warehouse
 ) -> None:
-    run()
-    assert not places.store.partitions("contributions")
-    run(TINY.model_copy(update={"contributions": True}))
-    found = places.store.read("contributions", model="tiny", concept="numbers")
+    assert not finished.store.partitions("contributions")
+    run(finished, TINY.model_copy(update={"contributions": True}))
+    found = finished.store.read("contributions", model="tiny", concept="numbers")
     assert found.num_rows == PROMPTS["numbers"] * 3 * 2 * LAYERS
-    assert run() == Outcome(forwards=0, files_written=0, failed_checks=())
-    assert places.store.read("contributions", model="tiny", concept="numbers").equals(found)
+    assert run(finished) == Outcome(forwards=0, files_written=0, failed_checks=())
+    assert finished.store.read("contributions", model="tiny", concept="numbers").equals(found)
 
 
 def test_another_choice_of_lesions_costs_a_sweep_of_the_sample_alone(
-    run: Callable[..., Outcome], places: Warehouse
+    run: Callable[..., Outcome], finished: Warehouse
 ) -> None:
-    run()
-    before = files(places)
-    run(TINY.model_copy(update={"lesions": ["mean:mlp", "identity"], "sites": ["attn_out:term", "resid:token"]}))
+    before = files(finished)
+    run(
+        finished,
+        TINY.model_copy(update={"lesions": ["mean:mlp", "identity"], "sites": ["attn_out:term", "resid:token"]}),
+    )
     changed = {
-        Path(path).relative_to(places.root).parts[0] for path, time in files(places).items() if before[path] != time
+        Path(path).relative_to(finished.root).parts[0] for path, time in files(finished).items() if before[path] != time
     }
     assert changed == {"lesions", "patches", *CONCLUDED}
-    lesions = places.store.read("lesions", model="tiny", concept="colours")
+    lesions = finished.store.read("lesions", model="tiny", concept="colours")
     assert set(lesions["part"].to_pylist()) == {"layer", "mlp"}
 
 
 def test_a_run_can_be_narrowed_to_a_concept(run: Callable[..., Outcome], places: Warehouse) -> None:
-    outcome = run(TINY.model_copy(update={"concepts": ["numbers"]}))
+    outcome = run(places, TINY.model_copy(update={"concepts": ["numbers"]}))
     assert outcome.forwards == PROMPTS["numbers"]
     assert places.store.partitions("profiles") == [{"model": "tiny", "concept": "numbers"}]
     assert places.store.partitions("prompts") == [{"concept": "numbers"}]
@@ -276,10 +302,23 @@ def test_the_launchpad_can_narrow_and_set_draws(places: Warehouse, instance: dg.
     assert places.store.footer("profiles", model="tiny", concept="colours") != drawn
 
 
-def test_everything_lands_and_is_drawn_in_one_process(
-    run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
+def test_neighbours_land_without_umap_and_anew_when_activations_change(
+    run: Callable[..., Outcome], finished: Warehouse, instance: dg.DagsterInstance
 ) -> None:
-    outcome = run(umap=True)
+    store = finished.store
+    assert store.partitions("projections") == []
+    keys = {"model": "tiny", "concept": "colours"}
+    found = store.read("neighbours", **keys)
+    assert set(found["layer"].to_pylist()) == set(range(LAYERS))
+    kept = store.footer("neighbours", **keys)
+    again = metadata(execute(finished, instance, MEASURE, "neighbours", seed=7), "neighbours")
+    assert (again["files_written"], store.footer("neighbours", **keys)) == (0, kept)
+    run(finished, TINY.model_copy(update={"dtype": "bfloat16"}))
+    assert not store.read("neighbours", **keys).equals(found)
+
+
+def test_everything_lands_and_is_drawn_in_one_process(places: Warehouse, instance: dg.DagsterInstance) -> None:
+    outcome = run_all(instance, places, umap=True)
     assert outcome.failed_checks == ()
     assert places.store.read("projections", model="tiny", concept="numbers")["template_kind"][0].as_py() == "neutral"
     result = execute(places, instance, ATLAS)
@@ -321,13 +360,13 @@ def test_rows_that_break_the_contract_are_not_committed_and_the_check_says_so(
 
 
 def test_what_does_not_fit_across_tables_is_found_by_a_check_in_sql(
-    run: Callable[..., Outcome], places: Warehouse, instance: dg.DagsterInstance
+    landed: Landed, finished: Warehouse, instance: dg.DagsterInstance, blank_charts: None
 ) -> None:
-    assert run().failed_checks == ()
-    terms = Path(places.concepts) / "colours" / "terms.csv"
+    assert landed.outcome.failed_checks == ()
+    terms = Path(finished.concepts) / "colours" / "terms.csv"
     terms.write_text(terms.read_text() + "ruby,red,a picture book\n")
-    assert execute(places, instance, LIBRARY).success
-    result = execute(places, instance, ATLAS)
+    assert execute(finished, instance, LIBRARY).success
+    result = execute(finished, instance, ATLAS)
     failed = {one.check_name: one for one in result.get_asset_check_evaluations() if not one.passed}
     assert failed["tokens_missing"].metadata["rows_at_fault"].value == 3
     assert "| tiny | colours | colour-is | ruby |" in failed["tokens_missing"].metadata["first_rows"].value
@@ -374,7 +413,7 @@ def test_another_folder_of_the_same_name_does_not_overwrite_what_landed(
     with pytest.raises(InputError, match="both be called 'mine'"):
         chosen_models(places, [str(first), str(second)])
     quiet = LineProgress(lambda _: None)
-    run_models(instance, places, chosen_models(places, [str(first)]), TINY, quiet, umap=False, untrained=False)
+    run_models(instance, places, chosen_models(places, [str(first)]), TINY, quiet, untrained=False, only=["models"])
     with pytest.raises(InputError, match=r"holds 'mine' from .*/a/mine"):
         chosen_models(places, [str(second)])
 
@@ -406,6 +445,11 @@ def test_a_fingerprint_changes_with_each_of_its_inputs() -> None:
         fingerprints.projections("a", "p", "t", "asking", 0),
         fingerprints.projections("a", "p", "t", "neutral", 0),
         fingerprints.projections("a", "p", "t", "asking", 1),
+        fingerprints.neighbours("a", "p", "t", "asking"),
+        fingerprints.neighbours("b", "p", "t", "asking"),
+        fingerprints.neighbours("a", "q", "t", "asking"),
+        fingerprints.neighbours("a", "p", "u", "asking"),
+        fingerprints.neighbours("a", "p", "t", "neutral"),
         fingerprints.profiles("profiles", {"projections": "x"}, 0, 10, 10),
         fingerprints.profiles("profiles", {"projections": None}, 0, 10, 10),
         fingerprints.profiles("profiles", {"projections": "x"}, 0, 11, 10),
@@ -453,7 +497,7 @@ with open_instance() as instance:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(
-    places: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_charts: None
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     killed = subprocess.run(

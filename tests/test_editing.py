@@ -2,9 +2,11 @@
 
 import copy
 import random
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -233,6 +235,23 @@ def test_arms_are_compared_repeat_by_repeat() -> None:
     means = {(row["arm"], row["measure"]): row["value"] for row in arm_means(EDITS).filter(task="teach").to_dicts()}
     assert means["recommended", "gained"] == pytest.approx(0.8)
     assert means["random", "same_lost"] == pytest.approx(0.45)
+
+
+def test_resamples_of_relations_and_their_repeats_are_those_of_drawing_one_by_one() -> None:
+    repeats = {"a": [0.1, 0.9], "b": [0.4], "c": [0.2, 0.3, 0.95, 1.0]}
+    rows = [(name, place, value) for name, values in repeats.items() for place, value in enumerate(values)]
+    told = edits([("teach", "recommended", place, value, None) for _, place, value in rows])
+    at = told.schema.get_field_index("labelling")
+    told = told.set_column(at, told.schema.field(at), pa.array([name for name, _, _ in rows]))
+    (found,) = arm_means(told).filter(measure="gained").to_dicts()
+    rng, groups = random.Random(0), list(repeats.values())
+    slow = [
+        statistics.fmean(statistics.fmean(rng.choices(group, k=len(group))) for group in rng.choices(groups, k=3))
+        for _ in range(20_000)
+    ]
+    assert found["value"] == pytest.approx(statistics.fmean(statistics.fmean(group) for group in groups))
+    assert (found["relations"], found["edits"]) == (3, 7)
+    assert [found["low"], found["high"]] == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.025)
 
 
 def test_the_chart_s_title_says_what_the_numbers_say() -> None:

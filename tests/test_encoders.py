@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 import transformers
+from landings import leave_charts_blank
 from tiny_library import write_library
 from tiny_models import LAYERS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -440,8 +441,9 @@ def test_encoders_load_with_the_head_that_they_have(tmp_path: Path, architecture
     assert not torch.equal(own, theirs)
 
 
-def ran(tmp_path: Path, *, head: bool) -> tuple[Store, list[str]]:
+def ran(tmp_path: Path, patch: pytest.MonkeyPatch, *, head: bool) -> tuple[Store, list[str]]:
     """A whole run of a small encoder, with its untrained twin, and what failed of its checks."""
+    leave_charts_blank(patch)
     save_encoder(tmp_path / "tiny", "bert", head=head)
     (tmp_path / "models.toml").write_text('[models.tiny]\npath = "tiny"\n')
     places = Warehouse(
@@ -458,8 +460,10 @@ def ran(tmp_path: Path, *, head: bool) -> tuple[Store, list[str]]:
     return places.store, [name for name, _ in outcome.failed_checks]
 
 
-def test_a_masked_language_model_is_measured_by_all_that_asks_for_one_token(tmp_path: Path) -> None:
-    store, failed = ran(tmp_path, head=True)
+def test_a_masked_language_model_is_measured_by_all_that_asks_for_one_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, failed = ran(tmp_path, monkeypatch, head=True)
     assert failed == []
     rows = {name: store.read(name, model="tiny", concept="colours").num_rows for name in ("lesions", "patches")}
     assert all(rows.values())
@@ -469,8 +473,10 @@ def test_a_masked_language_model_is_measured_by_all_that_asks_for_one_token(tmp_
     assert set(said) == {"first_tokens", "responses"}
 
 
-def test_an_encoder_without_a_head_is_measured_by_its_states_and_the_rest_is_said(tmp_path: Path) -> None:
-    store, failed = ran(tmp_path, head=False)
+def test_an_encoder_without_a_head_is_measured_by_its_states_and_the_rest_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, failed = ran(tmp_path, monkeypatch, head=False)
     assert failed == []
     for name in ("first_tokens", "lesions", "patches", "saliency", "responses"):
         assert store.read(name, model="tiny", concept="colours").num_rows == 0

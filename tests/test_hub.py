@@ -15,7 +15,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from dagster_project.cli import app
-from dagster_project.cli_models import warn_of_unpinned
+from dagster_project.commands.models import warn_of_unpinned
 from extract.completeness import completeness
 from extract.hub import cached_folder, download, look
 from extract.models import ModelEntry, add_hub_model, load_registry, local_models, model_fingerprint, pin, resolve

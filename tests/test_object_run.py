@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from landings import leave_charts_blank
 from object_store import ObjectStore
 from tiny_library import write_library
 from tiny_models import save_tiny
@@ -24,9 +25,7 @@ def root(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VESALIUS_CONCEPTS", str(write_library(tmp_path / "concepts")))
     monkeypatch.setenv("VESALIUS_MODELS", str(tmp_path / "models.toml"))
-    # What charts look like is tested elsewhere, and takes longer than the rest.
-    monkeypatch.setattr("vl_convert.vegalite_to_png", lambda *_, **__: b"png")
-    monkeypatch.setattr("vl_convert.vegalite_to_html", lambda *_, **__: "html")
+    leave_charts_blank(monkeypatch)
     return object_store.place()
 
 

@@ -1,9 +1,11 @@
+import itertools
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import warehouse_effects as effects
 import warehouse_fixture as fixture
@@ -13,6 +15,7 @@ from warehouse.catalog import build_catalog
 from warehouse.errors import QueryError
 from warehouse.query import run_query
 from warehouse.sql_files import ANALYSES, CHECKS, VIEWS, markdown, named_queries
+from warehouse.store import Store
 
 DOCS = Path(__file__).parents[1] / "docs" / "sql.md"
 
@@ -61,6 +64,36 @@ def test_main_terms_leave_out_control_spellings(root: Path) -> None:
     assert found == ["1", "2", "30"]
     labelled = run_query(root, "SELECT number FROM labelled_terms WHERE concept = 'age' ORDER BY number")
     assert labelled["number"].to_pylist() == [1.0, 2.0, 30.0]
+
+
+def test_kept_neighbours_are_counted_from_the_layer_before(root: Path) -> None:
+    found = run_query(root, "FROM neighbours_kept ORDER BY model, concept, layer, term").to_pylist()
+    expected = []
+    for model, concept in itertools.product(sorted(LAYERS), sorted(TERMS)):
+        near = defaultdict(set)
+        for row in fixture.neighbours(concept, LAYERS[model]):
+            near[row["layer"], row["term"]].add(row["neighbour"])
+        for layer, term in sorted(near):
+            if layer > 0:
+                before = near[layer - 1, term]
+                still = len(before & near[layer, term])
+                expected.append((model, concept, layer, term, len(before), still, still / len(before)))
+    columns = ("model", "concept", "layer", "term", "before", "still", "kept")
+    assert [tuple(row[column] for column in columns) for row in found] == expected
+    assert {row["kept"] for row in found} > {0.5}
+
+
+def test_a_term_without_neighbours_at_one_of_two_layers_keeps_none_and_loses_none(tmp_path: Path) -> None:
+    build_warehouse(tmp_path)
+    keys = {"model": "planted", "concept": "drugs"}
+    store = Store(tmp_path)
+    rows = store.read("neighbours", **keys)
+    left = rows.filter(pc.invert(pc.and_(pc.equal(rows["layer"], 1), pc.equal(rows["term"], "insulin"))))
+    store.write("neighbours", left, fingerprint="fewer", **keys)
+    build_catalog(tmp_path)
+    sql = "SELECT term, layer FROM neighbours_kept WHERE model = 'planted' AND concept = 'drugs' ORDER BY term, layer"
+    found = [tuple(row.values()) for row in run_query(tmp_path, sql).to_pylist()]
+    assert found == [(term, layer) for term in sorted(TERMS["drugs"]) for layer in (1, 2) if term != "insulin"]
 
 
 def test_restored_is_a_ratio_of_sums(root: Path) -> None:
@@ -346,7 +379,8 @@ def test_every_sql_file_follows_the_style(folder: Path) -> None:
         assert ";" not in body, name
         assert query.purpose.endswith((".", "?")), name
         assert len(duckdb.extract_statements(query.sql)) == 1, name
-        assert set(re.findall(r"\$(\w+)", body)) == {one.name for one in query.parameters}, name
+        bound = {one.name for one in query.parameters} if "CREATE MACRO" not in body else set()
+        assert set(re.findall(r"\$(\w+)", body)) == bound, name
         assert all(doc.endswith(".") for _, doc in query.columns), name
         assert max(map(len, query.sql.splitlines())) <= 120, name
 

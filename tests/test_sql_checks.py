@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,46 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             DRUGS,
             "FROM file WHERE layer <> 0",
             [{**DRUGS, "template_kind": "asking", "position": "last", "variant": "", "layers": 3, "found": [-1, 1, 2]}],
+        ),
+        (
+            "neighbours_without_terms",
+            "terms",
+            {"concept": "countries"},
+            "FROM file WHERE term <> 'Japan'",
+            [
+                {"model": model, "concept": "countries", "term": term, "neighbour": neighbour, "layers": layers}
+                for model in sorted(LAYERS)
+                for (term, neighbour), layers in sorted(
+                    Counter(
+                        (row["term"], row["neighbour"]) for row in fixture.neighbours("countries", LAYERS[model])
+                    ).items()
+                )
+                if "Japan" in {term, neighbour}
+            ],
+        ),
+        (
+            "neighbours_without_terms",
+            "neighbours",
+            DRUGS,
+            """
+            SELECT * REPLACE (if(layer = 1 AND term = 'insulin' AND rank = 0, term, neighbour) AS neighbour)
+            FROM file
+            """,
+            [{**DRUGS, "term": "insulin", "neighbour": "insulin", "layers": 1}],
+        ),
+        (
+            "neighbours_layers",
+            "neighbours",
+            DRUGS,
+            "FROM file WHERE layer <> 1",
+            [{**DRUGS, "template_kind": "asking", "position": "last", "variant": "", "layers": 3, "found": [0, 2]}],
+        ),
+        (
+            "neighbours_layers",
+            "neighbours",
+            DRUGS,
+            "FROM file UNION ALL SELECT * REPLACE (CAST(3 AS SMALLINT) AS layer) FROM file WHERE layer = 2",
+            [{**DRUGS, "layers": 3, "found": [0, 1, 2, 3]}],
         ),
         (
             "jumps_layers",

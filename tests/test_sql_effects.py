@@ -1,13 +1,16 @@
 """Views and named queries on lesions, patches, saliency and answers, beside loops over the rows they are made from."""
 
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import warehouse_effects as effects
 from effect_rows import tabled
+from polars.testing import assert_frame_equal
 from warehouse_fixture import LAYERS, PLANTED_LAYER, TERMS, build_warehouse, named
 
 from analyses.effects import MeasuredConcept
@@ -17,6 +20,7 @@ from analyses.saliency_profiles import saliency_profiles as saliency_series
 from warehouse.catalog import build_catalog
 from warehouse.query import run_query
 from warehouse.store import Store
+from warehouse.tables import table
 
 lesion_profiles = tabled(lesion_series)
 saliency_profiles = tabled(saliency_series)
@@ -33,6 +37,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(root: Path, sql: str) -> list[dict[str, Any]]:
     return run_query(root, sql).to_pylist()
+
+
+def frame(root: Path, name: str, **keys: str) -> pl.DataFrame:
+    """A partition's rows; none where it isn't there."""
+    there = Store(root).footer(name, **keys) is not None
+    return pl.DataFrame(Store(root).read(name, **keys) if there else table(name).schema().empty_table())
 
 
 def measured(root: Path, name: str, model: str, concept: str) -> MeasuredConcept:
@@ -114,6 +124,58 @@ def test_patch_effects_are_those_of_the_profiles_and_count_pairs_left_out(root: 
         assert [row["restored"] for row in rows] == pytest.approx(expected)
         assert {(row["pairs"], row["pairs_left_out"]) for row in rows} == {(2, 1)}
     assert {row["position"] for row in found} == {"last", "term"}
+
+
+def test_effects_of_a_term_are_those_of_its_own_prompts_and_pairs(root: Path) -> None:
+    by = ["model", "concept", "labelling", "layer", "term"]
+    found = pl.DataFrame(run_query(root, "FROM term_effects")).sort(by)
+    expected = []
+    for model, concept in itertools.product(LAYERS, TERMS):
+        asked = frame(root, "prompts", concept=concept).filter(
+            (pl.col("template_kind") == "asking") & ~pl.col("held_out") & pl.col("labelling").is_not_null()
+        )
+        for lesion in frame(root, "lesions", model=model, concept=concept).partition_by("layer", "term"):
+            lesioned = lesion.filter((pl.col("lesion") == "resample") & (pl.col("part") == "layer"))
+            layer, term = lesion.row(0, named=True)["layer"], lesion.row(0, named=True)["term"]
+            pairs = frame(root, "patches", model=model, concept=concept).filter(
+                (pl.col("site") == "resid") & (pl.col("position") == "last")
+            )
+            for (labelling,), prompts in asked.filter(pl.col("term") == term).group_by("labelling"):
+                templates = prompts["template"].to_list()
+                own = lesioned.filter(pl.col("template").is_in(templates))
+                mine = pairs.filter(
+                    pl.col("template").is_in(templates), pl.col("term") == term, pl.col("layer") == layer
+                )
+                differing = [row for row in mine.to_dicts() if row["ld_clean"] - row["ld_corrupted"] >= 0.5]
+                regained = sum(row["ld_patched"] - row["ld_corrupted"] for row in differing)
+                apart = sum(row["ld_clean"] - row["ld_corrupted"] for row in differing)
+                if own.height or mine.height:
+                    expected.append(
+                        {
+                            **dict(zip(by, (model, concept, labelling, layer, term), strict=True)),
+                            "lesion_drop": (own["intact_log_probability"] - own["log_probability"]).mean(),
+                            "prompts": own.height,
+                            "patch_restored": regained / apart if differing else None,
+                            "pairs": len(differing),
+                            "pairs_left_out": mine.height - len(differing),
+                        }
+                    )
+    slow = pl.DataFrame(expected, infer_schema_length=None).sort(by)
+    assert_frame_equal(found.select(slow.columns), slow, check_dtypes=False)
+    # Of the pairs of one drug all differ, of another none; others are in no pair.
+    assert {(row["pairs"], row["pairs_left_out"]) for row in found.to_dicts()} == {(1, 0), (0, 1), (0, 0)}
+    assert found.filter(pl.col("pairs") == 0)["patch_restored"].is_null().all()
+
+
+def test_a_term_that_was_only_patched_has_effects_too(tmp_path: Path) -> None:
+    build_warehouse(tmp_path)
+    Store(tmp_path).path("lesions", model="planted", concept="drugs").unlink()
+    build_catalog(tmp_path)
+    found = ask(tmp_path, "FROM term_effects WHERE model = 'planted' AND concept = 'drugs' ORDER BY term, layer")
+    assert [(row["term"], row["layer"]) for row in found] == [
+        (term, layer) for term in ("aspirin", "ibuprofen", "oxycodone") for layer in range(3)
+    ]
+    assert {(row["lesion_drop"], row["prompts"]) for row in found} == {(None, 0)}
 
 
 def test_nothing_is_restored_where_no_pair_differs(root: Path) -> None:

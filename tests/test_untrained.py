@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from tiny_library import write_library
+from landings import Landed, land, leave_charts_blank, unrun
 from tiny_models import ARCHITECTURES, LAYERS, save_tiny
 from transformers import AutoConfig
 
 from dagster_project import running
 from dagster_project.definitions import build_defs
 from dagster_project.defs.jobs import LIBRARY, MEASURE
-from dagster_project.defs.partitions import MODELS, register_models
+from dagster_project.defs.partitions import register_models
 from dagster_project.defs.resources import Settings, Warehouse
 from dagster_project.gathering import gather, partitions_of
 from dagster_project.running import Outcome, chosen_models, run_models
@@ -216,14 +216,33 @@ PROMPTS = 16
 """Main terms in the asking templates that are not held out: all that a twin of the small library is run over."""
 
 
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory, saved: Path) -> Landed:
+    return land(tmp_path_factory.mktemp("landed"), saved, TINY, untrained=None)
+
+
 @pytest.fixture
-def places(tmp_path: Path, entry: ModelEntry) -> Warehouse:
-    add_model(tmp_path / "models.toml", entry.path, "tiny")
-    return Warehouse(
-        root=str(tmp_path / "warehouse"),
-        concepts=str(write_library(tmp_path / "concepts")),
-        models=str(tmp_path / "models.toml"),
-    )
+def places(tmp_path: Path, saved: Path) -> Warehouse:
+    return unrun(tmp_path, saved)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, landed: Landed) -> Warehouse:
+    """Those places after a whole run of the model and its twin."""
+    return landed.copied(tmp_path)
+
+
+@pytest.fixture
+def alone(finished: Warehouse) -> Warehouse:
+    """The same as if the model had no twin yet."""
+    for folder in Path(finished.root).glob("*/model=tiny.untrained"):
+        shutil.rmtree(folder)
+    return finished
+
+
+@pytest.fixture(autouse=True)
+def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_charts_blank(monkeypatch)
 
 
 @pytest.fixture
@@ -232,14 +251,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def run(
-    places: Warehouse, instance: dg.DagsterInstance, *names: str, untrained: bool | None = None
-) -> tuple[Outcome, list[str]]:
-    """A run, and the stages of which it told."""
-    lines: list[str] = []
+def run(places: Warehouse, instance: dg.DagsterInstance, *names: str, untrained: bool | None = None) -> Outcome:
+    quiet = LineProgress(lambda _: None)
     entries = chosen_models(places, names)
-    outcome = run_models(instance, places, entries, TINY, LineProgress(lines.append), umap=False, untrained=untrained)
-    return outcome, lines
+    return run_models(instance, places, entries, TINY, quiet, umap=False, untrained=untrained)
 
 
 def tables_of(places: Warehouse, model: str) -> set[str]:
@@ -247,20 +262,20 @@ def tables_of(places: Warehouse, model: str) -> set[str]:
 
 
 def test_a_small_model_s_twin_lands_before_it_with_activations_alone(
-    places: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    landed: Landed, finished: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome, lines = run(places, instance)
-    assert outcome.failed_checks == ()
-    loads = [line.split(":")[0] for line in lines if ": load" in line]
+    assert landed.outcome.failed_checks == ()
+    loads = [line.split(":")[0] for line in landed.lines if ": load" in line]
     assert list(dict.fromkeys(loads)) == ["tiny.untrained", "tiny"]
-    assert tables_of(places, "tiny.untrained") >= {*OF_TWINS, "profiles"}
-    assert not tables_of(places, "tiny.untrained") & {"lesions", "patches", "saliency", "responses", "projections"}
-    said = [places.store.read("models", model=model)["untrained_of"][0].as_py() for model in ("tiny", "tiny.untrained")]
+    assert tables_of(finished, "tiny.untrained") >= {*OF_TWINS, "profiles"}
+    assert not tables_of(finished, "tiny.untrained") & {"lesions", "patches", "saliency", "responses", "projections"}
+    said = [
+        finished.store.read("models", model=model)["untrained_of"][0].as_py() for model in ("tiny", "tiny.untrained")
+    ]
     assert said == [None, "tiny"]
-    assert MODELS.name is not None
-    assert set(instance.get_dynamic_partitions(MODELS.name)) == {"tiny", "tiny.untrained"}
+    assert landed.models == {"tiny", "tiny.untrained"}
     every, twins = (
-        places.store.read("activations", model=model, concept="colours") for model in ("tiny", "tiny.untrained")
+        finished.store.read("activations", model=model, concept="colours") for model in ("tiny", "tiny.untrained")
     )
     own = every.filter(pc.is_in(every["template"], pc.unique(twins["template"])))
     assert own.drop_columns("vector").equals(twins.drop_columns("vector"))
@@ -270,23 +285,23 @@ def test_a_small_model_s_twin_lands_before_it_with_activations_alone(
         raise AssertionError("there is nothing to do")
 
     monkeypatch.setattr(measuring, "load_model", never)
-    assert run(places, instance)[0] == Outcome(forwards=0, files_written=0, failed_checks=())
+    assert run(finished, instance) == Outcome(forwards=0, files_written=0, failed_checks=())
 
 
-def test_a_twin_is_left_out_where_it_is_not_wanted(places: Warehouse, instance: dg.DagsterInstance) -> None:
-    run(places, instance, untrained=False)
-    assert not tables_of(places, "tiny.untrained")
+def test_a_twin_is_left_out_where_it_is_not_wanted(alone: Warehouse, instance: dg.DagsterInstance) -> None:
+    run(alone, instance, untrained=False)
+    assert not tables_of(alone, "tiny.untrained")
 
 
 def test_a_big_model_has_a_twin_on_request_alone(
-    places: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    alone: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "SMALL", 10)
-    run(places, instance)
-    assert not tables_of(places, "tiny.untrained")
-    forwards = run(places, instance, untrained=True)[0].forwards
+    run(alone, instance)
+    assert not tables_of(alone, "tiny.untrained")
+    forwards = run(alone, instance, untrained=True).forwards
     assert forwards == PROMPTS
-    assert tables_of(places, "tiny.untrained") >= set(OF_TWINS)
+    assert tables_of(alone, "tiny.untrained") >= set(OF_TWINS)
 
 
 def test_a_folder_that_nobody_registered_has_a_twin_too(
@@ -295,7 +310,7 @@ def test_a_folder_that_nobody_registered_has_a_twin_too(
     folder = save_tiny(tmp_path / "elsewhere" / "another", "llama")
     run(places, instance, str(folder))
     assert tables_of(places, "another.untrained") >= set(OF_TWINS)
-    assert run(places, instance, str(folder))[0].files_written == 0
+    assert run(places, instance, str(folder)).files_written == 0
 
 
 def test_who_asks_for_a_twin_alone_is_told_to_run_its_model(places: Warehouse) -> None:
@@ -319,14 +334,13 @@ def test_the_partition_of_a_twin_can_be_run_alone(places: Warehouse, instance: d
     assert places.store.read("plants", model="tiny.untrained").num_rows == 0
 
 
-def test_lists_of_models_leave_twins_out(places: Warehouse, instance: dg.DagsterInstance) -> None:
-    run(places, instance)
-    assert {line.model for line in summarize(places.store, ["tiny"], ["colours"])} == {"tiny"}
-    drawn = gather(places.store, "profiles", partitions_of(places.store, "profiles"))
+def test_lists_of_models_leave_twins_out(finished: Warehouse) -> None:
+    assert {line.model for line in summarize(finished.store, ["tiny"], ["colours"])} == {"tiny"}
+    drawn = gather(finished.store, "profiles", partitions_of(finished.store, "profiles"))
     assert set(drawn["model"].to_pylist()) == {"tiny"}
-    build_catalog(Path(places.root))
+    build_catalog(Path(finished.root))
     for view, models in (("asking_profiles", ["tiny"]), ("profiles", ["tiny", "tiny.untrained"])):
-        found = run_query(Path(places.root), f"SELECT DISTINCT model FROM {view} ORDER BY model")
+        found = run_query(Path(finished.root), f"SELECT DISTINCT model FROM {view} ORDER BY model")
         assert found["model"].to_pylist() == models
-    layers = places.store.read("first_tokens", model="tiny.untrained", concept="colours")["layer"].to_pylist()
+    layers = finished.store.read("first_tokens", model="tiny.untrained", concept="colours")["layer"].to_pylist()
     assert layers == list(range(-1, LAYERS))

@@ -288,6 +288,7 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
             for term in TERMS[concept]
         ],
     )
+    write("neighbours", list(neighbours(concept, LAYERS[model])))
     write("profiles", list(_profiles(model, concept)))
     _write_effects(write, model, concept)
     if concept == "age":
@@ -296,6 +297,25 @@ def _write_measurements(store: Store, model: str, concept: str) -> None:
     if concept == "drugs":
         for name, values in maps.maps(model, LAYERS[model]).items():
             write(name, values)
+
+
+def neighbours(concept: str, layers: int) -> Iterator[dict[str, Any]]:
+    """Two neighbours of each main term: those that follow it, moved on by one a layer; none of the embedding output."""
+    main = [term for term in TERMS[concept] if term not in SPELLED_OUT]
+    for layer in range(layers):
+        for place, term in enumerate(main):
+            others = [*main[place + 1 :], *main[:place]]
+            for rank in range(2):
+                yield {
+                    "template_kind": "asking",
+                    "position": "last",
+                    "variant": "",
+                    "layer": layer,
+                    "term": term,
+                    "rank": rank,
+                    "neighbour": others[(layer + rank) % len(others)],
+                    "similarity": 0.9 - 0.1 * rank,
+                }
 
 
 def _write_effects(write: Callable[[str, list[dict[str, Any]]], None], model: str, concept: str) -> None:

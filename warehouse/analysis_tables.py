@@ -71,6 +71,26 @@ ANALYSES = (
         version=2,
     ),
     Table(
+        name="neighbours",
+        doc="The nearest terms of each term in the model's own space, one point a term as in `projections`: by cosine, "
+        "not by UMAP. A term whose point is zero (all prompts are the same there, like the embeddings at the last "
+        "token) has no direction: it has no neighbours and is nobody's.",
+        grain="model x concept x template kind x position x variant x layer x term x rank",
+        partitions=("model", "concept"),
+        keys=(
+            TEMPLATE_KIND,
+            POSITION,
+            VARIANT,
+            LAYER,
+            TERM,
+            count("rank", "The neighbour's place; 0 is the nearest. Equally near ones in the terms' order.", "rank"),
+        ),
+        values=(
+            Column("neighbour", TEXT, "The neighbour: another term of the concept and variant."),
+            real("similarity", "Cosine between the two terms' points.", minimum=-1, maximum=1),
+        ),
+    ),
+    Table(
         name="profiles",
         doc="One number per layer, with its bootstrap interval over terms and its permutation null over labels.",
         grain="model x concept x technique x metric x labelling x template kind x position x variant x layer",

@@ -8,10 +8,11 @@ affair of who writes it (`store`, `catalog`).
 
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -32,21 +33,52 @@ def replacing(path: Place) -> Iterator[Path]:
     Raises:
         StoreError: the disk or the object store refused.
     """
-    beside = path.staged if isinstance(path, ObjectPlace) else path
-    assert isinstance(beside, Path)
-    with disk_errors(path):
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(beside)
-    temporary = beside.with_name(f".{beside.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         if isinstance(path, ObjectPlace):
             path.upload(temporary)
         else:
+            assert isinstance(path, Path)
             with disk_errors(path):
-                _put_in_place(temporary, beside)
+                _put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(paths: Sequence[Place]) -> Iterator[list[Path]]:
+    """As `replacing`, for many files at once: on a disk all of them take their places, or none.
+
+    If one can't take its place, those before it give theirs back to what was there. In an object store nothing can be
+    given back: there some may be new and others as before, each of them whole.
+
+    Raises:
+        StoreError: the disk or the object store refused.
+    """
+    temporaries = [_temporary(path) for path in paths]
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        yield temporaries
+        try:
+            for temporary, path in zip(temporaries, paths, strict=True):
+                if isinstance(path, ObjectPlace):
+                    path.upload(temporary)
+                    continue
+                assert isinstance(path, Path)
+                with disk_errors(path):
+                    done.append((path, _kept_aside(path, temporary)))
+                    _put_in_place(temporary, path)
+        except BaseException:
+            for path, before in reversed(done):
+                if before is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    before.replace(path)
+            raise
+    finally:
+        for leftover in (*temporaries, *(before for _, before in done if before is not None)):
+            leftover.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -83,6 +115,28 @@ def disk_errors(path: Place) -> Iterator[None]:
             f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; the last good file "
             "is untouched."
         ) from error
+
+
+def _temporary(path: Place) -> Path:
+    """A name beside a file, or for an object beside where it is gathered on this machine."""
+    beside = path.staged if isinstance(path, ObjectPlace) else path
+    assert isinstance(beside, Path)
+    with disk_errors(path):
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(beside)
+    return beside.with_name(f".{beside.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
+
+
+def _kept_aside(path: Path, temporary: Path) -> Path | None:
+    """Another name for the file that is about to be replaced; None if there is none."""
+    if not path.exists():
+        return None
+    aside = temporary.with_name(f"{temporary.name}.old")
+    try:
+        os.link(path, aside)
+    except OSError:  # Not every file system gives a file two names.
+        shutil.copyfile(path, aside)
+    return aside
 
 
 def _is_gone(process: int) -> bool:

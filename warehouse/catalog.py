@@ -37,6 +37,12 @@ _TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 
+_MACROS = {"macro": "MACRO", "table_macro": "MACRO TABLE"}
+"""What COMMENT calls a macro, by what DuckDB calls it where functions are listed."""
+
+_STORAGE = "v1.0.0"
+"""The format of the catalog's file: one that older shells, and database browsers with older drivers, can open."""
+
 
 def catalog_path(root: Path | ObjectPlace) -> Path:
     """Where the catalog of a warehouse lies, or would: in its folder, or on this machine for one in an object store."""
@@ -119,7 +125,7 @@ def _check_root(root: Path | ObjectPlace) -> None:
 @contextmanager
 def _new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
-        with duckdb.connect(str(path)) as connection:
+        with duckdb.connect(str(path), config={"storage_compatibility_version": _STORAGE}) as connection:
             yield connection
     except duckdb.Error as error:
         if (refused := store_error(error)) is not None:
@@ -157,11 +163,13 @@ def _create_table_view(
             raise StoreError(
                 f"Table {entry.name} can't be read ({str(error).splitlines()[0]}). Delete the file and run again."
             ) from error
+        # Columns are named with their file: a macro's parameters of the same names would get in the way otherwise.
         columns = [
-            f"CAST({column.name if column.name in present else 'NULL'} AS {sql_type(column)}) AS {column.name}"
+            f"CAST({f'file.{column.name}' if column.name in present else 'NULL'} AS {sql_type(column)}) "
+            f"AS {column.name}"
             for column in entry.all_columns
         ]
-        source = f"FROM {files}"
+        source = f"FROM {files} AS file"
     connection.execute(f"CREATE VIEW {entry.name} AS SELECT {', '.join(columns)} {source}")
     _comment(connection, entry.name, f"{entry.doc} Grain: {entry.grain}.")
     for column in entry.all_columns:
@@ -204,11 +212,11 @@ def _create_from_files(connection: duckdb.DuckDBPyConnection, files: Iterable[Na
 
 
 def _comment_on_file(connection: duckdb.DuckDBPyConnection, file: NamedQuery) -> None:
-    known = "SELECT count(*) FROM duckdb_views() WHERE view_name = ? AND NOT internal"
-    is_view = connection.execute(known, [file.name]).fetchall() == [(1,)]
+    known = "SELECT function_type FROM duckdb_functions() WHERE function_name = ? AND NOT internal"
+    kinds = [_MACROS[kind] for (kind,) in connection.execute(known, [file.name]).fetchall()]
     try:
-        _comment(connection, file.name, f"{file.purpose} Grain: {file.grain}.", "VIEW" if is_view else "MACRO")
-        for name, doc in file.columns if is_view else ():
+        _comment(connection, file.name, file.description(of_macro=bool(kinds)), kinds[0] if kinds else "VIEW")
+        for name, doc in () if kinds else file.columns:
             _comment(connection, f"{file.name}.{name}", doc, "COLUMN")
     except duckdb.Error as error:
         raise QueryError(

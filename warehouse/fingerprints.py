@@ -17,11 +17,12 @@ VERSIONS = {
     "responses": 1,
     "judgements": 1,
     "projections": 2,
+    "neighbours": 1,
     "profiles": 4,
     "maps": 1,
     "findings": 1,
     "references": 1,
-    "charts": 1,
+    "charts": 2,
 }
 """Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
 `extract.extraction`, said again here because that module brings torch along; a test holds the two together."""
@@ -118,6 +119,11 @@ def projections(activations: str, prompts: str, terms: str, kind: str, seed: int
     return _of(
         "projections", "projections", activations=activations, prompts=prompts, terms=terms, kind=kind, seed=seed
     )
+
+
+def neighbours(activations: str, prompts: str, terms: str, kind: str) -> str:
+    """Of the nearest terms in one model and one concept, from the fingerprints of what is read."""
+    return _of("neighbours", "neighbours", activations=activations, prompts=prompts, terms=terms, kind=kind)
 
 
 def profiles(name: str, inputs: dict[str, str | None], seed: int, resamples: int, permutations: int) -> str:

@@ -5,6 +5,7 @@ settings. How the catalog comes about is in `catalog`, how the files of named qu
 results are shown is the command line's affair.
 """
 
+import glob
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,9 @@ _EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\s*(\([^()]*\))?\s", re.IGNORECAS
 _WRITERS = ("COPY", "JSON_EXECUTE_SERIALIZED_SQL")
 """Parts of operators' names: what writes a file though the database is read-only, and what hides a statement."""
 
+_LISTER = "GLOB"
+"""The operator that tells names of files without opening them: DuckDB checks its pattern, not what fits it."""
+
 
 def connect(root: Path | ObjectPlace) -> duckdb.DuckDBPyConnection:
     """A connection to the warehouse's catalog as it is now; close it when done.
@@ -43,6 +47,11 @@ def connect(root: Path | ObjectPlace) -> duckdb.DuckDBPyConnection:
         return _connect_to_objects(root)
     root = root.resolve()
     path = catalog_path(root)
+    if escaped(root) != str(root) and Path(escaped(root)).exists():
+        raise QueryError(
+            f"{escaped(root)} is how DuckDB is told of {root}, and there is such a folder, which SQL could read too. "
+            "Rename one of the two."
+        )
     if not path.is_file():
         raise QueryError(
             f"There is no {CATALOG_NAME} in {root}. Run a model first (`vesalius run --model reference`), or name "
@@ -76,7 +85,7 @@ def _attached(root: Path | ObjectPlace) -> duckdb.DuckDBPyConnection:
     try:
         connection.execute(f"ATTACH {quoted(str(path))} AS catalog (READ_ONLY)")
         connection.execute("USE catalog")
-        built_for = connection.execute("SELECT warehouse_root()").fetchall()[0][0]
+        built_for = _built_for(connection)
         connection.execute(f"SET temp_directory = {quoted(f'{path}.tmp')}")
         if isinstance(root, ObjectPlace):
             connection.register_filesystem(Objects(root))
@@ -121,7 +130,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str
         statement = _single_statement(connection, sql)
         explained = _EXPLAIN.match(statement)
         inner = _single_statement(connection, statement[explained.end() :]) if explained else statement
-        _refuse_writers(connection, inner, values)
+        _refuse_by_plan(connection, inner, values)
         return connection.sql(statement, params=values).to_arrow_table()
 
 
@@ -156,15 +165,28 @@ def _single_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     return str(statements[0].query)
 
 
-def _refuse_writers(connection: duckdb.DuckDBPyConnection, statement: str, values: Any) -> None:
-    """A SELECT can hold a COPY (`WITH x AS (COPY …)`), so look at the plan, not at the words."""
+def _refuse_by_plan(connection: duckdb.DuckDBPyConnection, statement: str, values: Any) -> None:
+    """A SELECT can hold a COPY (`WITH x AS (COPY …)`), so look at the plan, not at the words.
+
+    A root with `*`, `?` or `[` in its name is a pattern itself, and `glob` would list what is in folders that fit it.
+    """
     plan = connection.execute(f"EXPLAIN (FORMAT json) {statement}", values).fetchall()[0][1]
-    for name in _operators(json.loads(plan)):
+    names = list(_operators(json.loads(plan)))
+    if _LISTER in names and glob.has_magic(_built_for(connection)):
+        raise QueryError(
+            "glob is not allowed in a warehouse whose path has *, ? or [ in it: `vesalius sql inventory` lists its "
+            "files."
+        )
+    for name in names:
         if any(writer in name for writer in _WRITERS):
             raise QueryError(
                 f"{name} is not allowed: SQL only reads the warehouse here; results are saved with --csv, --json or "
                 "--parquet."
             )
+
+
+def _built_for(connection: duckdb.DuckDBPyConnection) -> str:
+    return str(connection.execute("SELECT warehouse_root()").fetchall()[0][0])
 
 
 def _operators(nodes: list[dict[str, Any]]) -> Iterator[str]:

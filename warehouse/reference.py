@@ -3,10 +3,10 @@
 How the page is laid out is said here; what it says of a table or column is said in `tables`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from warehouse.schema import Column, Table
-from warehouse.tables import STAGES
+from warehouse.tables import STAGES, TABLES
 
 
 def markdown() -> Iterator[str]:
@@ -15,10 +15,17 @@ def markdown() -> Iterator[str]:
     yield ""
     yield "Generated from `warehouse/tables.py` by `vesalius docs`; do not edit. Partition columns (*path*) stand in"
     yield "the file's path; with them, keys identify a row. A column is never null unless it says so, and never NaN."
+    yield from sections(TABLES)
+
+
+def sections(names: Container[str]) -> Iterator[str]:
+    """The part of the page that tells of some tables, under the stages that write them."""
     for stage, tables in STAGES.items():
-        yield ""
-        yield f"## {stage.capitalize()}"
-        for entry in tables:
+        chosen = [entry for entry in tables if entry.name in names]
+        if chosen:
+            yield ""
+            yield f"## {stage.capitalize()}"
+        for entry in chosen:
             yield from (
                 "",
                 f"### `{entry.name}`",

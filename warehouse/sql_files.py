@@ -70,6 +70,12 @@ class Parameter:
         raise QueryError(f"Parameter {self.name} takes {_ARTICLES[self.type]}; got {given!r}.")
 
 
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "required"
+    return "NULL" if parameter.default is None else repr(parameter.default)
+
+
 _ARTICLES = {"text": "text", "integer": "an integer", "real": "a number", "flag": "true or false"}
 
 
@@ -93,6 +99,16 @@ class NamedQuery:
     columns: tuple[tuple[str, str], ...]
     parameters: tuple[Parameter, ...]
     sql: str
+
+    def description(self, *, of_macro: bool = False) -> str:
+        """What it is, in one text; of a macro with its parameters and columns, which have no place of their own."""
+        parts = [f"{self.purpose} Grain: {self.grain}."]
+        if of_macro and self.parameters:
+            parts.append("Parameters:")
+            parts += [f"{one.name} ({one.type}, {_default(one)}): {one.doc}" for one in self.parameters]
+        if of_macro:
+            parts += ["Gives:", *(f"{name}: {doc}" for name, doc in self.columns)]
+        return " ".join(parts)
 
     def bind(self, given: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """A value for every parameter: what was given, else the default.

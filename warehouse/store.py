@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,7 @@ from warehouse.errors import InputError, StoreError, TableError
 from warehouse.places import ObjectPlace, Place, find, opened, staging
 from warehouse.schema import Table
 from warehouse.tables import TABLES, table
-from warehouse.validation import validate
+from warehouse.validation import validate, validate_group
 from warehouse.versions import CODE_VERSION
 
 FILE_NAME = "part-0.parquet"
@@ -90,12 +91,7 @@ class Writer:
             TableError: the rows break the table's contract.
             StoreError: the disk or the object store refused.
         """
-        validate(self._entry, data)
-        if "layer" in self._entry.key_names:
-            layers = pc.unique(data["layer"]).to_pylist()
-            if len(layers) != 1 or (self._layer is not None and layers[0] <= self._layer):
-                raise TableError(f"{self._entry.name}: a row group holds one layer, in ascending order; got {layers}.")
-            self._layer = layers[0]
+        self._layer = validate_group(self._entry, data, self._layer)
         with disk_errors(self._path):
             self._file.write_table(data, row_group_size=max(data.num_rows, 1))
         self.rows += data.num_rows
@@ -129,12 +125,7 @@ class Store:
 
     def footer(self, name: str, **keys: str) -> Footer | None:
         """What the partition's file says of itself; None if there is no file, or none of ours that can be read."""
-        path = self.path(name, **keys)
-        try:
-            metadata = _metadata(path).metadata or {}
-            return Footer(**json.loads(metadata[_FOOTER_KEY]))
-        except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
-            return None
+        return footer_of(self.path(name, **keys))
 
     def is_current(self, name: str, fingerprint: str, **keys: str) -> bool:
         """Whether the partition is there, was made by this version of its table, and from the same inputs."""
@@ -175,7 +166,7 @@ class Store:
         entry, path = table(name), self.path(name, **keys)
         with replacing(path) as temporary:
             with disk_errors(path):
-                file = pq.ParquetWriter(temporary, entry.schema(width), **_encodings(entry))
+                file = pq.ParquetWriter(temporary, entry.schema(width), **encodings(entry))
             writer = Writer(entry, path, file)
             try:
                 yield writer
@@ -266,6 +257,19 @@ class Store:
             raise StoreError(f"{path} can't be read ({error}). Delete it and run again.") from error
 
 
+def footer_of(path: Place) -> Footer | None:
+    """What a file says of itself; None if there is no file, or none of ours that can be read.
+
+    Raises:
+        StoreError: the object store refuses or does not answer.
+    """
+    try:
+        metadata = _metadata(path).metadata or {}
+        return Footer(**json.loads(metadata[_FOOTER_KEY]))
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return None
+
+
 def rows_in(path: Place) -> int:
     """The rows that a file says it has.
 
@@ -284,9 +288,9 @@ def _metadata(path: Place) -> pq.FileMetaData:
         return pq.read_metadata(file)
 
 
-def _encodings(entry: Table) -> dict[str, object]:
+def encodings(entry: Table) -> dict[str, Any]:
     """Vectors split by byte (bf16 in float32 then costs 1.4 bytes a value), keys as dictionaries, the rest plain."""
     vector = entry.vector
     repeated = [column.name for column in entry.columns if pa.types.is_string(column.type)]
-    encodings = {f"{vector.name}.list.element": "BYTE_STREAM_SPLIT"} if vector else None
-    return {"compression": "zstd", "compression_level": 1, "use_dictionary": repeated, "column_encoding": encodings}
+    of_columns = {f"{vector.name}.list.element": "BYTE_STREAM_SPLIT"} if vector else None
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": repeated, "column_encoding": of_columns}

@@ -41,6 +41,29 @@ def validate(entry: Table, data: pa.Table) -> None:
     _check_keys(entry, data)
 
 
+def validate_group(entry: Table, data: pa.Table, last_layer: int | None) -> int | None:
+    """Check the rows of one row group of a file.
+
+    Args:
+        entry: the table that the rows are meant for.
+        data: the rows; in a table with layers all of one layer.
+        last_layer: the layer of the row group before, if there is one.
+
+    Returns:
+        The layer of this one; None in a table without layers.
+
+    Raises:
+        TableError: the rows break the table's contract, or are not of one layer that is above the last.
+    """
+    validate(entry, data)
+    if "layer" not in entry.key_names:
+        return None
+    layers = pc.unique(data["layer"]).to_pylist()
+    if len(layers) != 1 or (last_layer is not None and layers[0] <= last_layer):
+        raise TableError(f"{entry.name}: a row group holds one layer, in ascending order; got {layers}.")
+    return int(layers[0])
+
+
 def _check_values(name: str, column: Column, values: pa.ChunkedArray) -> None:
     where = f"{name}.{column.name}"
     if values.null_count and not column.nullable:

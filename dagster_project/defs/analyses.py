@@ -1,7 +1,10 @@
-"""What is concluded from the measurements: projections and profiles, a partition a model.
+"""What is concluded from the measurements: projections, neighbours and profiles, a partition a model.
 
 How it is measured is in `analyses`, which is imported only when there is something to do: it brings compilers along.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
@@ -18,7 +21,13 @@ from dagster_project.landing import (
     land,
     land_together,
 )
-from dagster_project.profiling import Profiling, drawn_kind, model_layers, projections_fingerprint
+from dagster_project.profiling import (
+    Profiling,
+    drawn_kind,
+    model_layers,
+    neighbours_fingerprint,
+    projections_fingerprint,
+)
 from extract.job.progress import Progress
 from warehouse.tables import table
 
@@ -40,17 +49,31 @@ def projections(
     progress: dg.ResourceParam[Progress],
 ) -> Reports:
     """Draw every concept whose activations changed."""
+    expected = partial(projections_fingerprint, warehouse, settings, context.partition_key)
+    make = partial(_project, warehouse, settings, progress, context.partition_key)
+    yield from _each_concept("projections", context.partition_key, warehouse, settings, expected=expected, make=make)
 
-    def fill(landing: Landing) -> None:
-        for concept in warehouse.library(settings.concepts).names:
-            keys = {"model": context.partition_key, "concept": concept}
-            expected = projections_fingerprint(warehouse, settings, **keys)
-            if not landing.is_current(expected, **keys):
-                rows = _project(warehouse, settings, progress, **keys)
-                landing.wrote(warehouse.store.write("projections", rows, fingerprint=expected, **keys))
 
-    with failing_clearly():
-        yield from land(warehouse.store, "projections", fill)
+@dg.asset(
+    description=table("neighbours").doc,
+    metadata=columns("neighbours"),
+    group_name="analyses",
+    kinds={"numpy", "parquet"},
+    deps=["activations", "prompts", "terms"],
+    partitions_def=MODELS,
+    check_specs=[contract_check("neighbours")],
+    retry_policy=RETRIES,
+)
+def neighbours(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    progress: dg.ResourceParam[Progress],
+) -> Reports:
+    """Find the nearest terms in every concept whose activations changed."""
+    expected = partial(neighbours_fingerprint, warehouse, context.partition_key)
+    make = partial(_find_neighbours, warehouse, progress, context.partition_key)
+    yield from _each_concept("neighbours", context.partition_key, warehouse, settings, expected=expected, make=make)
 
 
 PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
@@ -86,6 +109,42 @@ def profiled(
     with failing_clearly():
         work = Profiling(warehouse, settings, progress, context.partition_key)
         yield from land_together(warehouse.store, PROFILED, work.fill)
+
+
+def _each_concept(
+    name: str,
+    model: str,
+    warehouse: Warehouse,
+    settings: Settings,
+    *,
+    expected: Callable[[str], str],
+    make: Callable[[str], pa.Table],
+) -> Reports:
+    """Land a table of one model: for each concept that is not what it is expected to be, the rows made of it."""
+
+    def fill(landing: Landing) -> None:
+        for concept in warehouse.library(settings.concepts).names:
+            keys = {"model": model, "concept": concept}
+            fingerprint = expected(concept)
+            if not landing.is_current(fingerprint, **keys):
+                landing.wrote(warehouse.store.write(name, make(concept), fingerprint=fingerprint, **keys))
+
+    with failing_clearly():
+        yield from land(warehouse.store, name, fill)
+
+
+def _find_neighbours(warehouse: Warehouse, progress: Progress, model: str, concept: str) -> pa.Table:
+    from analyses.neighbours import nearest_terms
+
+    store = warehouse.store
+    with progress.stage(f"{model}, {concept}: neighbours", model_layers(warehouse, model) + 1, "layers") as advance:
+        return nearest_terms(
+            store.layers("activations", model=model, concept=concept),
+            store.read("prompts", concept=concept),
+            store.read("terms", concept=concept),
+            template_kind=drawn_kind(store, concept),
+            progress=lambda _: advance(1),
+        )
 
 
 def _project(warehouse: Warehouse, settings: Settings, progress: Progress, model: str, concept: str) -> pa.Table:

@@ -88,7 +88,15 @@ def umap_pictures(
     description="catalog.duckdb: every table as a view with comments, and the views and macros of sql/views.",
     group_name="atlas",
     kinds={"duckdb", "sql"},
-    deps=[*(entry.name for entry in STAGES["library"]), *EXTRACTED, "projections", *PROFILED, *MAPPED, "findings"],
+    deps=[
+        *(entry.name for entry in STAGES["library"]),
+        *EXTRACTED,
+        "projections",
+        "neighbours",
+        *PROFILED,
+        *MAPPED,
+        "findings",
+    ],
     retry_policy=RETRIES,
 )
 def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:

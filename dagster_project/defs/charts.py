@@ -1,5 +1,5 @@
 """Charts of what is concluded, each an asset with its picture: the maps of all models, validity, the paper's table, and
-for each model its findings and how stable its maps are.
+for each model its map, its findings and how stable its maps are.
 
 What a chart looks like is in `analyses`; which tables it shows is said here. The older charts are in `atlas`.
 """
@@ -27,7 +27,7 @@ Chart = tuple[str, tuple[str, ...], Callable[[Tables], "alt.TopLevelMixin"]]
 """What a chart shows in words, the tables that it reads, and what draws it."""
 
 KNOWLEDGE_MAP = "knowledge-map"
-"""The file name of the consensus of all models, without suffix."""
+"""The file name of the consensus, without suffix: of all models, and in each model's folder of that one."""
 
 
 def _consensus(tables: Tables) -> "alt.TopLevelMixin":
@@ -87,7 +87,11 @@ _OF_ALL: dict[str, Chart] = {
         _published,
     ),
 }
+ON_PAGE = {name: _OF_ALL[name] for name in ("validity_chart", "edits_chart", "published_chart")}
+"""Charts that say the same for all models, as the page of all maps shows them."""
+
 _OF_MODEL: dict[str, Chart] = {
+    "model_map_chart": ("The knowledge map of a model: concept x layer, by consensus.", _MAPPED, _consensus),
     "findings_chart": ("Every claim about a model with its estimate and verdict.", ("findings",), _findings),
     "stability_chart": (
         "How far a model's maps hold when they are made otherwise.",
@@ -101,6 +105,7 @@ FILES |= {
     "published_chart": "published",
     "findings_chart": "findings",
     "stability_chart": "stability",
+    "model_map_chart": KNOWLEDGE_MAP,
 }
 """The file name of each chart, without suffix."""
 

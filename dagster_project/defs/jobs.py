@@ -24,7 +24,7 @@ JOBS: list[Any] = [
     dg.define_asset_job(
         MEASURE,
         selection=dg.AssetSelection.groups("extraction", "analyses", "maps")
-        | dg.AssetSelection.assets("umap_pictures", "findings_chart", "stability_chart"),
+        | dg.AssetSelection.assets("umap_pictures", "model_map_chart", "findings_chart", "stability_chart"),
         description="Run one model over the library, measure its layers, draw maps and pictures, judge every claim.",
     ),
     dg.define_asset_job(
@@ -37,8 +37,9 @@ JOBS: list[Any] = [
             "edits_chart",
             "published_chart",
             "catalog",
+            "atlas",
         ),
-        description="Draw the map of all models, build the catalog, and check what has landed.",
+        description="Draw the maps of all models, build the catalog and the atlas, and check what has landed.",
     ),
     LAND_JOB,
 ]

@@ -8,14 +8,13 @@ machine's refusals.
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from extract.job.options import Commands, ConceptsOption, WarehouseOption
 from extract.job.plan import Plan
 from extract.shards import MOST, read_shard
-from warehouse.errors import InputError, VesaliusError
 
 if TYPE_CHECKING:
     from extract.job.material import Material
@@ -25,16 +24,6 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 
 ModelOption = Annotated[str, typer.Option(help="A slug of models.toml, or a model's folder.")]
-WarehouseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--warehouse",
-        help="Folder of the warehouse, or its URL: s3://bucket/prefix. Default: VESALIUS_WAREHOUSE, or warehouse/data.",
-    ),
-]
-ConceptsOption = Annotated[
-    Path | None, typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours.")
-]
 OnlyOption = Annotated[str, typer.Option(help="Only these concepts: names with commas between.")]
 TablesOption = Annotated[str, typer.Option(help="Only these tables, and what they are read from; commas between.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
@@ -64,26 +53,6 @@ FitOption = Annotated[bool, typer.Option("--even-if-it-may-not-fit", help="Run t
 
 _DEFAULT = Plan()
 _LESIONS, _SITES = ",".join(_DEFAULT.lesions), ",".join(_DEFAULT.sites)
-
-
-class Commands(TyperGroup):
-    """The commands, with one place where errors of ours become messages and exit codes."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command.
-
-        Raises:
-            typer.Exit: with the error's code, after its message.
-        """
-        try:
-            return super().invoke(ctx)
-        except VesaliusError as error:
-            if ctx.params.get("debug"):
-                import traceback
-
-                traceback.print_exception(error)
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
 
 
 app = typer.Typer(

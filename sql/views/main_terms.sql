@@ -8,9 +8,9 @@
 --   source: Where the facts can be looked up.
 CREATE VIEW main_terms AS
 SELECT
-    concept,
-    term,
-    spelling,
-    source
+    terms.concept,
+    terms.term,
+    terms.spelling,
+    terms.source
 FROM terms
-WHERE variant = ''
+WHERE terms.variant = ''

@@ -9,13 +9,13 @@
 --   layers: The planted layers, in order.
 CREATE VIEW planted_layers AS
 SELECT
-    model,
-    concept,
-    labelling,
-    list(layer ORDER BY layer) AS layers
+    plants.model,
+    plants.concept,
+    plants.labelling,
+    list(plants.layer ORDER BY plants.layer) AS layers
 FROM plants
-WHERE kind != 'spread'
+WHERE plants.kind != 'spread'
 GROUP BY
-    model,
-    concept,
-    labelling
+    plants.model,
+    plants.concept,
+    plants.labelling

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from warehouse.errors import InputError
 
 

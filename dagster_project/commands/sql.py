@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from warehouse.errors import InputError, QueryError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 from extract.job.libraries import quiet_libraries
+from warehouse.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +60,7 @@ def verify(
     )
     failed = _print_report(loaded, rows, commit.path)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _depends_on(loaded: "LoadedModel", revision: str) -> str:

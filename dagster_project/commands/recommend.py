@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 
 if TYPE_CHECKING:
     from analyses.recommendation import Candidate, Recommendation

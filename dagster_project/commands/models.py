@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption
 
 if TYPE_CHECKING:
     from dagster_project.model_states import ModelState

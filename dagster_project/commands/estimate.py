@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.options import WarehouseOption
+from dagster_project.commands.options import WarehouseOption, names_of
 from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError
 
@@ -95,15 +95,15 @@ def estimate(
     check_dtype(dtype)
     check_placement(placement)
     places = Warehouse.from_environment(root=warehouse, concepts=concepts)
-    library = places.library(_names(only or "")).concepts
+    library = places.library(names_of(only or "")).concepts
     if not library:
         raise InputError(f"{places.concepts} has no concepts: there is nothing to estimate.")
     entry = resolve(model, places.registry())
     entry = replace(entry, placement=placement or entry.placement)
     shape = outline(entry, dtype)
     choices = Choices(
-        lesions=read_lesions(_names(lesions)),
-        patches=read_patches(_names(sites)),
+        lesions=read_lesions(names_of(lesions)),
+        patches=read_patches(names_of(sites)),
         contributions=contributions,
         sample=sample,
         held_out=held_out,
@@ -291,7 +291,3 @@ def _range(low: float, high: float) -> str:
         if low >= 2 * step:
             return f"{low / step:.0f} to {high / step:.0f} {unit}"
     return f"{low:.0f} to {high:.0f} s" if high >= 2 else "a second or two"
-
-
-def _names(written: str) -> list[str]:
-    return [name.strip() for name in written.split(",") if name.strip()]

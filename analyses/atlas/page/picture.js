@@ -1,0 +1,200 @@
+// The projection at a layer: terms as points, coloured by any labelling; numbers and stages as a path with its direction.
+
+/** The layer among those that have a picture. */
+function pictureAt(block, layer) {
+  const pictures = block.header.concepts[state.concept]?.pictures;
+  if (!pictures) return null;
+  const place = Math.min(Math.max(layer - pictures.first, 0), pictures.trust.length - 1);
+  return { pictures, place, layer: place + pictures.first };
+}
+
+/** Where each term lies in the picture of a layer, by the term's number. */
+function placesOf(block, found) {
+  const { pictures, place } = found;
+  const flat = integers(block, pictures.points);
+  const count = pictures.terms?.length ?? conceptOf(state.concept).terms.length;
+  const [left, right, bottom, top] = pictures.frame;
+  const last = pictures.steps - 1;
+  const places = new Map();
+  for (let i = 0; i < count; i += 1) {
+    const at = (place * count + i) * 2;
+    const term = pictures.terms ? pictures.terms[i] : i;
+    places.set(term, {
+      x: left + ((right - left) * flat[at]) / last,
+      y: bottom + ((top - bottom) * flat[at + 1]) / last,
+    });
+  }
+  return places;
+}
+
+/** The labelling that points are coloured by. */
+function colouring() {
+  const concept = conceptOf(state.concept);
+  return concept.labellings.find((labelling) => labelling.name === state.colour) ??
+    concept.labellings.find((labelling) => labelling.name === state.labelling) ?? concept.labellings[0];
+}
+
+/** How a term is drawn under a labelling. */
+function signOf(labelling, term, range) {
+  if (!labelling) return labelSign(-1);
+  if (labelling.kind === "continuous") {
+    const value = labelling.numbers[term];
+    return value == null ? labelSign(-1) : { fill: ramp((value - range[0]) / (range[1] - range[0] || 1)), shape: "circle" };
+  }
+  const place = labelling.of[term];
+  if (labelling.kind === "ordinal" && place >= 0) {
+    return { fill: ramp(place / Math.max(1, labelling.labels.length - 1)), shape: SHAPES[place % SHAPES.length] };
+  }
+  return labelSign(place);
+}
+
+function drawPicture(block, place = "picture", layer = state.layer) {
+  const found = pictureAt(block, layer);
+  const made = views.get(place);
+  const caption = document.getElementById(`${place}-caption`);
+  made.element.hidden = !found;
+  if (!found) {
+    caption.textContent = "No pictures of this concept: they were left out (--no-umap).";
+    return;
+  }
+  const concept = conceptOf(state.concept);
+  const labelling = colouring();
+  const range = labelling?.kind === "continuous" ? extent(labelling.numbers) : null;
+  const places = placesOf(block, found);
+  const term = concept.terms.indexOf(state.term);
+  const points = [];
+  for (const [number_, at] of places) {
+    const label = labelOf(labelling, number_);
+    const muted = state.label != null && label !== state.label;
+    points.push({
+      ...at, ...signOf(labelling, number_, range), term: number_, size: 46, opacity: muted ? 0.12 : 0.88,
+      tip: `${concept.terms[number_]}${label == null ? "" : `\n${spoken(labelling.name)}: ${label}`}`,
+    });
+  }
+  const own = places.get(term);
+  const near = own ? nearest(block, state.concept, term, found.layer).terms.filter(({ term: other }) => places.has(other)) : [];
+  const links = near.map(({ term: other }) => ({ ...own, x2: places.get(other).x, y2: places.get(other).y }));
+  const names = own ? [{ ...own, term: concept.terms[term] }] : [];
+  const { paths, arrows, along } = pathsOf(concept, places, labelling, term);
+  const [left, right, bottom, top] = found.pictures.frame;
+  const [mx, my] = [(right - left) * 0.06, (top - bottom) * 0.06];
+  feed(
+    place,
+    { points, links, names, paths, arrows, chosen: own ? [{ ...own, shape: signOf(labelling, term, range).shape }] : [] },
+    { left: left - mx, right: right + mx, bottom: bottom - my, top: top + my },
+  );
+  const trust = found.pictures.trust[found.place];
+  caption.textContent =
+    `${block.header.model}, ${concept.name} at ${layerName(found.layer)}. Trustworthiness ${number(trust, 2)}, continuity ` +
+    `${number(found.pictures.continuity[found.place], 2)} (1: all neighbours kept). A picture is no evidence: only who lies ` +
+    `near whom means something${own ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
+}
+
+/** The order of a concept, if it has one: numbers or stages; and what goes through it (a disease, a sex). */
+function ordering(concept, shownBy) {
+  const ordered = (labelling) => labelling.kind !== "categorical";
+  const order = (shownBy && ordered(shownBy) ? shownBy : null) ?? concept.labellings.find((one) => one.kind === "ordinal") ??
+    concept.labellings.find(ordered);
+  if (!order) return null;
+  const at = (term) => (order.kind === "continuous" ? order.numbers[term] : order.of[term] < 0 ? null : order.of[term]);
+  const group = concept.labellings.find((labelling) => {
+    if (labelling.kind !== "categorical") return false;
+    const steps = labelling.labels.map(() => new Set());
+    labelling.of.forEach((place, term) => place >= 0 && at(term) != null && steps[place].add(at(term)));
+    return steps.length > 1 && steps.every((found) => found.size >= 3);
+  });
+  return { order, at, group };
+}
+
+/** Paths through the means of each step of the order; of many groups only that of the chosen term. */
+function pathsOf(concept, places, labelling, chosen) {
+  const found = ordering(concept, labelling);
+  const paths = [];
+  const arrows = [];
+  if (!found || !document.getElementById("paths").checked) return { paths, arrows, along: "" };
+  const groups = new Map();
+  for (const [term, place] of places) {
+    const step = found.at(term);
+    const group = found.group ? found.group.of[term] : 0;
+    if (step == null || group < 0) continue;
+    const steps = groups.get(group) ?? groups.set(group, new Map()).get(group);
+    const sum = steps.get(step) ?? steps.set(step, { x: 0, y: 0, n: 0 }).get(step);
+    Object.assign(sum, { x: sum.x + place.x, y: sum.y + place.y, n: sum.n + 1 });
+  }
+  const own = found.group && chosen >= 0 ? found.group.of[chosen] : -1;
+  const wanted = groups.size <= 3 ? [...groups.keys()] : own >= 0 ? [own] : [Math.min(...groups.keys())];
+  for (const group of wanted.filter((name) => groups.has(name)).sort((one, other) => one - other)) {
+    const steps = [...groups.get(group)].sort(([one], [other]) => one - other);
+    const stroke = groups.size <= 3 && groups.size > 1 ? HUES[(group + 3) % HUES.length] : theme().ink;
+    const line = steps.map(([step, sum]) => ({ step, x: sum.x / sum.n, y: sum.y / sum.n, path: group, stroke }));
+    paths.push(...line);
+    const few = line.length <= 12;
+    for (let i = 1; i < line.length; i += 1) {
+      if (!few && i !== line.length - 1) continue;
+      const [from, to] = [line[i - 1], line[i]];
+      // Vega turns clockwise from the top; the axis of y goes up.
+      const angle = (Math.atan2(to.x - from.x, to.y - from.y) * 180) / Math.PI;
+      arrows.push({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2, angle, stroke });
+    }
+  }
+  const name = (group) => (found.group ? found.group.labels[group] : "");
+  const whose = found.group ? ` of ${wanted.map(name).join(" and of ")}` : "";
+  return { paths, arrows, along: ` The path goes through the means of each ${spoken(found.order.name)}${whose}, in order.` };
+}
+
+const extent = (values) => {
+  const known = values.filter((value) => value != null);
+  return [Math.min(...known), Math.max(...known)];
+};
+
+/** The legend stays beside the picture; a label that is pressed stands out from the others. */
+function drawLegend() {
+  const labelling = colouring();
+  const place = document.getElementById("legend");
+  const key = `${state.concept}|${labelling?.name}|${state.label}`;
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!labelling) return place.replaceChildren();
+  if (labelling.kind === "continuous") {
+    const [low, high] = extent(labelling.numbers);
+    const steps = [0, 0.25, 0.5, 0.75, 1].map((share) => {
+      const sign = make("span", { class: "swatch" });
+      sign.style.background = ramp(share);
+      return make("li", {}, sign, `${number(low + share * (high - low), 3)} ${labelling.unit ?? ""}`);
+    });
+    return place.replaceChildren(...steps);
+  }
+  place.replaceChildren(
+    ...labelling.labels.map((label, number_) => {
+      const count = labelling.of.filter((own) => own === number_).length;
+      const sign = signOf(labelling, labelling.of.indexOf(number_), null);
+      const button = make(
+        "button",
+        {
+          type: "button", "aria-pressed": String(state.label === label),
+          onclick: () => go({ label: state.label === label ? undefined : label }),
+        },
+        swatch(sign), `${label} (${count})`,
+      );
+      return make("li", {}, button);
+    }),
+  );
+}
+
+/** A small drawing of a point's sign. */
+function swatch({ fill, shape }) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "-6 -6 12 12");
+  svg.setAttribute("class", "swatch");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  const outlines = {
+    circle: "M5,0A5,5,0,1,1,-5,0A5,5,0,1,1,5,0", square: "M-4.4,-4.4h8.8v8.8h-8.8Z", "triangle-up": "M0,-5L5,4H-5Z",
+    diamond: "M0,-5.5L5,0L0,5.5L-5,0Z", cross: "M-1.7,-5h3.4v3.3H5v3.4H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z",
+    "triangle-down": "M0,5L5,-4H-5Z",
+  };
+  path.setAttribute("d", outlines[shape]);
+  path.setAttribute("fill", fill);
+  svg.append(path);
+  return svg;
+}

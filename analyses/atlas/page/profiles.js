@@ -1,0 +1,170 @@
+// Profiles: one panel a technique, with interval, null, and the same of the controls; the layer that is looked at in each.
+
+const PANELS = ["activations", "lesions", "patches", "saliency"];
+
+/** The profile that a panel shows: the one chosen, else the one that the consensus reads, else the first. */
+function profileShown(block, technique) {
+  const labelling = labellingFor();
+  const found = profilesOf(block, technique, state.concept, labelling);
+  return (
+    found.find((profile) => metricName(profile) === state[technique]) ??
+    found.find((profile) => library.shown[profile.shown].best) ??
+    found[0]
+  );
+}
+
+/** What a profile is called in the page's address. */
+const metricName = (profile) => {
+  const { metric, position } = library.shown[profile.shown];
+  return `${metric}@${position}`;
+};
+
+/** Concepts as a whole have no profile: the first labelling that the model was asked for stands for them. */
+function labellingFor() {
+  if (state.labelling) return state.labelling;
+  const concept = conceptOf(state.concept);
+  return (concept.labellings.find((labelling) => labelling.asked) ?? concept.labellings[0])?.name ?? "";
+}
+
+/** The same profile of the control concepts, those that this one is read against. */
+function controlsOf(block, profile) {
+  return block.header.profiles.filter(
+    (other) =>
+      other.shown === profile.shown && other.concept !== profile.concept && conceptOf(other.concept).role === "control",
+  );
+}
+
+function drawProfiles(block) {
+  for (const technique of PANELS) drawProfile(block, technique);
+}
+
+function drawProfile(block, technique) {
+  const panel = document.getElementById(`profile-${technique}`);
+  const profile = profileShown(block, technique);
+  const says = panel.querySelector(".says");
+  const select = panel.querySelector("select");
+  panel.classList.toggle("empty", !profile);
+  if (!profile) {
+    const none = block.header.unmeasured.find(([name]) => name === technique);
+    says.textContent = none ? `Not measured: ${none[1]}` : "Not measured for this labelling.";
+    select.replaceChildren();
+    panel.querySelector(".against").textContent = "";
+    return;
+  }
+  fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
+  const points = pointsOf(block, profile);
+  const about = library.shown[profile.shown];
+  says.textContent = profileTitle(block, points, about);
+  panel.querySelector(".against").textContent = againstWhat(block, profile, points);
+  const place = `chart-${technique}`;
+  const parts = profileParts(block, profile, technique);
+  const { layers } = block.header;
+  const made = views.get(place);
+  const at = edges(state.layer, layers);
+  made.fitted = () => feed(place, {}, layerAxis(layers, layersWidth(made.element)));
+  feed(
+    place,
+    { ...parts.datasets, column: state.layer < 0 && state.axis === "depth" ? [] : [at] },
+    { ...layerAxis(layers, layersWidth(made.element)), ...parts.range, hue: TECHNIQUES[technique] },
+  );
+  const details = panel.querySelector("details");
+  details.dataset.stale = "1";
+  if (details.open) fillProfileTable(block, technique);
+}
+
+const partsOfProfile = new WeakMap();
+
+/** Datasets and the range of a profile; remembered, since a step of the layer changes none of them. */
+function profileParts(block, profile, technique) {
+  const key = `${state.axis}|${state.mode}`;
+  const known = partsOfProfile.get(profile);
+  if (known?.key === key) return known;
+  const { layers } = block.header;
+  const placed = (point) => ({ ...point, ...edges(point.layer, layers) });
+  const points = pointsOf(block, profile).filter((point) => state.axis !== "depth" || point.layer >= 0);
+  const controls = controlsOf(block, profile).flatMap((control) =>
+    pointsOf(block, control)
+      .filter((point) => state.axis !== "depth" || point.layer >= 0)
+      .map((point) => ({ ...edges(point.layer, layers), value: point.value, control: control.concept })),
+  );
+  const all = points.flatMap((point) => [point.value, point.low, point.high, point.null_mean, point.null_high]);
+  const known_ = [...all, ...controls.map((point) => point.value), 0].filter((value) => value != null);
+  const [low, high] = [Math.min(...known_), Math.max(...known_)];
+  const margin = (high - low) * 0.08 || 1;
+  const row = rowOf(block, "consensus");
+  const own = row?.regions.filter(([name]) => name === technique) ?? [];
+  const line = points.map((point) => ({
+    ...placed(point), low: point.low ?? point.value, high: point.high ?? point.value,
+    null_mean: point.null_mean ?? 0, null_high: point.null_high ?? point.null_mean ?? 0,
+  }));
+  const about = library.shown[profile.shown];
+  const datasets = {
+    line,
+    controls,
+    zero: [{ value: 0 }],
+    regions: own.map(([, first, last]) => ({ x0: edges(first, layers).x0, x1: edges(last, layers).x1 })),
+    planted: (row?.planted ?? []).map((layer) => ({ ...edges(layer, layers), value: low - margin * 0.55 })),
+    hits: points.map((point) => ({ ...placed(point), tip: pointTip(point, about, profile.n) })),
+  };
+  const made = { key, datasets, range: { lowest: low - margin, highest: high + margin } };
+  partsOfProfile.set(profile, made);
+  return made;
+}
+
+function pointTip(point, about, terms) {
+  const lines = [`${layerName(point.layer)}: ${number(point.value)} ${about.unit}`];
+  if (point.low != null) lines.push(`95% interval ${number(point.low)} to ${number(point.high)}, ${terms} terms`);
+  if (point.null_high != null) lines.push(`null: mean ${number(point.null_mean)}, 95th percentile ${number(point.null_high)}`);
+  if (point.null_p != null) lines.push(`p = ${number(point.null_p, 2)}`);
+  return lines.join("\n");
+}
+
+/** The finding of a profile, from its own numbers. */
+function profileTitle(block, points, about) {
+  const best = points.filter((point) => point.layer >= 0).reduce((one, other) => (other.value > one.value ? other : one));
+  const rest = points.filter((point) => point.layer >= 0 && point.layer !== best.layer);
+  const next = rest.length ? rest.reduce((one, other) => (other.value > one.value ? other : one)) : null;
+  const apart = next && best.low != null && best.low > (next.high ?? next.value);
+  const against = next ? `; next is layer ${next.layer} with ${number(next.value)}${apart ? ", well apart" : ""}` : "";
+  const faint = best.low != null && best.low <= 0 ? " The interval reaches 0." : "";
+  return `Highest at layer ${best.layer}: ${number(best.value)} ${about.unit}${interval(best.low, best.high)}${against}.${faint}`;
+}
+
+/** What a profile rests on, and what its dashed lines are. */
+function againstWhat(block, profile, points) {
+  const controls = [...new Set(controlsOf(block, profile).map((control) => control.concept))];
+  const here = points.find((point) => point.layer === state.layer);
+  const now = here ? `Here, ${layerName(here.layer)}: ${number(here.value)}${interval(here.low, here.high)}${here.null_p == null ? "" : `, p = ${number(here.null_p, 2)}`}. ` : "";
+  return `${now}${profile.n} terms.${controls.length ? ` Dashed: ${controls.join(", ")}.` : ""}`;
+}
+
+function fillMetrics(select, profiles, chosen) {
+  const key = profiles.map((profile) => profile.shown).join();
+  if (select.dataset.key !== key) {
+    select.dataset.key = key;
+    select.replaceChildren(
+      ...profiles.map((profile) => {
+        const about = library.shown[profile.shown];
+        return make("option", { value: metricName(profile) }, about.best ? `${about.title} — read by the map` : about.title);
+      }),
+    );
+  }
+  select.value = metricName(chosen);
+}
+
+const PROFILE_HEADS = ["layer", "value", "95% low", "95% high", "null mean", "null 95th percentile", "p"];
+const profileRows = (block, technique) =>
+  pointsOf(block, profileShown(block, technique)).map((point) => [
+    point.layer, point.value, point.low, point.high, point.null_mean, point.null_high, point.null_p,
+  ]);
+
+function fillProfileTable(block, technique) {
+  const details = document.getElementById(`profile-${technique}`).querySelector("details");
+  const profile = profileShown(block, technique);
+  if (!details.dataset.stale || !profile) return;
+  delete details.dataset.stale;
+  const about = library.shown[profile.shown];
+  const caption = `${about.title} of ${profile.concept}, ${spoken(profile.labelling)}, in ${about.unit}; ${profile.n} terms`;
+  details.querySelector(".scroll")?.remove();
+  details.append(table(caption, PROFILE_HEADS, profileRows(block, technique)));
+}

@@ -1,0 +1,217 @@
+// Terms at the layer that is looked at: nearest neighbours, misplaced terms, effects of lesions and patches, and down to
+// the prompt: what it asks, what the model says, intact and under lesion.
+
+/** The nearest terms of a term in the original space, at the detail layer nearest to a layer. */
+function nearest(block, concept, term, layer) {
+  const kept = block.header.concepts[concept]?.neighbours;
+  const at = detailOf(block, layer);
+  if (!kept || term < 0) return { terms: [], at };
+  const flat = integers(block, kept.terms);
+  const count = conceptOf(concept).terms.length;
+  const own = at.place * count + term;
+  const terms = [];
+  for (let rank = 0; rank < kept.ranks; rank += 1) {
+    const other = flat[own * kept.ranks + rank];
+    const similarity = () => decimal(block, kept.similarity, rank * block.header.details.length * count + own);
+    if (other >= 0) terms.push({ term: other, similarity: similarity() });
+  }
+  return { terms, at };
+}
+
+/** Terms whose nearest neighbours mostly bear another label than their own. */
+function misplaced(block, labelling, layer) {
+  const concept = conceptOf(state.concept);
+  if (!labelling || labelling.kind === "continuous") return [];
+  const found = [];
+  concept.terms.forEach((name, term) => {
+    const own = labelling.of[term];
+    const near = nearest(block, state.concept, term, layer).terms.filter(({ term: other }) => labelling.of[other] >= 0);
+    if (own < 0 || near.length < 3) return;
+    const counts = new Map();
+    for (const { term: other } of near) counts.set(labelling.of[other], (counts.get(labelling.of[other]) ?? 0) + 1);
+    const [among, most] = [...counts].reduce((one, other) => (other[1] > one[1] ? other : one));
+    const same = counts.get(own) ?? 0;
+    if (among !== own && most * 2 > near.length) found.push({ term, name, same, of: near.length, among, most });
+  });
+  return found.sort((one, other) => other.most / other.of - one.most / one.of || one.term - other.term);
+}
+
+/** Mean effects by term at a layer: what its lesion costs the answer, and what its patch restores. */
+function effectsByTerm(block, layer) {
+  const { effects, restored } = block.header.concepts[state.concept];
+  const at = detailOf(block, layer);
+  const byTerm = new Map();
+  const entry = (term) => byTerm.get(term) ?? byTerm.set(term, { drop: 0, prompts: 0, gained: 0, wide: 0, pairs: 0 }).get(term);
+  const labelling = labellingFor();
+  const asks = (template) => conceptOf(state.concept).templates[template].labelling === labelling;
+  if (effects) {
+    const [templates, terms] = [integers(block, effects.template), integers(block, effects.term)];
+    for (let i = 0; i < effects.n; i += 1) {
+      const under = decimal(block, effects.under, at.place * effects.n + i);
+      if (under == null || !asks(templates[i])) continue;
+      const told = entry(terms[i]);
+      told.drop += decimal(block, effects.intact, i) - under;
+      told.prompts += 1;
+    }
+  }
+  if (restored?.resid) {
+    const [templates, terms] = [integers(block, restored.template), integers(block, restored.term)];
+    for (let i = 0; i < restored.n; i += 1) {
+      const patched = decimal(block, restored.resid, at.place * restored.n + i);
+      if (patched == null || !asks(templates[i])) continue;
+      const told = entry(terms[i]);
+      const corrupted = decimal(block, restored.corrupted, i);
+      told.gained += patched - corrupted;
+      told.wide += decimal(block, restored.clean, i) - corrupted;
+      told.pairs += 1;
+    }
+  }
+  const rows = [...byTerm].map(([term, told]) => ({
+    term, prompts: told.prompts, pairs: told.pairs, drop: told.prompts ? told.drop / told.prompts : null,
+    // Of pairs whose answers the model hardly tells apart a share would be a quotient of noise.
+    restored: told.pairs && told.wide > 0.5 * told.pairs ? told.gained / told.wide : null,
+  }));
+  return { at, rows: rows.sort((one, other) => (other.drop ?? -Infinity) - (one.drop ?? -Infinity) || one.term - other.term) };
+}
+
+const termButton = (term) => {
+  const name = conceptOf(state.concept).terms[term];
+  return make("button", { type: "button", class: "term", onclick: () => go({ term: name }) }, name);
+};
+const atLayer = (at) => (at.exact ? `at layer ${at.layer}` : `at layer ${at.layer}, the nearest that is kept to layer ${state.layer}`);
+
+/** All about terms at this layer. */
+function drawTerms(block) {
+  const labelling = colouring();
+  const place = document.getElementById("terms");
+  place.replaceChildren(neighboursPart(block, labelling), misplacedPart(block, labelling), effectsPart(block));
+  drawTerm(block);
+}
+
+function neighboursPart(block, labelling) {
+  const term = conceptOf(state.concept).terms.indexOf(state.term);
+  if (term < 0) return make("p", { class: "hint" }, "Choose a term, in the picture or by name, to see what lies nearest to it.");
+  const { terms, at } = nearest(block, state.concept, term, Math.max(0, state.layer));
+  if (!terms.length) return make("p", { class: "hint" }, "No neighbours were kept of this concept.");
+  const rows = terms.map(({ term: other, similarity }) => [termButton(other), labelOf(labelling, other), similarity]);
+  return table(`Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space`, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows);
+}
+
+function misplacedPart(block, labelling) {
+  const found = misplaced(block, labelling, Math.max(0, state.layer));
+  if (!labelling || labelling.kind === "continuous") return make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
+  const at = detailOf(block, Math.max(0, state.layer));
+  const total = labelling.of.filter((own) => own >= 0).length;
+  const rows = found.slice(0, 40).map((one) => [
+    termButton(one.term), labelling.labels[labelling.of[one.term]], labelling.labels[one.among], `${one.most} of ${one.of}`,
+  ]);
+  const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}`;
+  return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows);
+}
+
+const EFFECT_HEADS = ["term", "lesion costs, nats", "prompts", "patch restores", "pairs"];
+
+function effectsPart(block) {
+  const { at, rows } = effectsByTerm(block, Math.max(0, state.layer));
+  if (!rows.length) return make("p", { class: "hint" }, "No lesion and no patch was run on prompts of this concept.");
+  const told = rows.slice(0, 40).map((row) => [termButton(row.term), row.drop, row.prompts, row.restored, row.pairs]);
+  const lesion = block.header.concepts[state.concept].effects?.lesion ?? "";
+  return table(
+    `Effects by term ${atLayer(at)}: ${lesion} lesion of the layer, patch of the residual stream at the last token; prompts ` +
+    `that ask for ${spoken(labellingFor())}${rows.length > 40 ? `; the first 40 of ${rows.length}` : ""}`,
+    EFFECT_HEADS, told,
+  );
+}
+
+/** The chosen term, down to its prompts. */
+function drawTerm(block) {
+  const place = document.getElementById("term");
+  const concept = conceptOf(state.concept);
+  const term = concept.terms.indexOf(state.term);
+  const input = document.getElementById("term-name");
+  if (document.activeElement !== input) input.value = term < 0 ? "" : state.term;
+  if (term < 0) return place.replaceChildren();
+  const labels = concept.labellings.map((labelling) => `${spoken(labelling.name)}: ${labelOf(labelling, term) ?? "–"}`);
+  const tokens = integers(block, block.header.concepts[concept.name].tokens)[term];
+  const source = concept.sources[term];
+  place.replaceChildren(
+    make("h3", {}, state.term),
+    make("p", {}, `${labels.join(" · ")} · ${tokens < 0 ? "not tokenized" : `${tokens} token${tokens === 1 ? "" : "s"}`}`),
+    make("p", { class: "hint" }, source ? `Source: ${source}` : ""),
+    promptsPart(block, concept, term), pairsPart(block, concept, term), answersPart(block, concept, term),
+  );
+}
+
+function promptsPart(block, concept, term) {
+  const { effects } = block.header.concepts[concept.name];
+  const at = detailOf(block, Math.max(0, state.layer));
+  const measured = new Map();
+  if (effects) {
+    const [templates, terms] = [integers(block, effects.template), integers(block, effects.term)];
+    for (let i = 0; i < effects.n; i += 1) if (terms[i] === term) measured.set(templates[i], i);
+  }
+  const rows = concept.templates.map((template, place) => {
+    const labelling = labellingOf(concept.name, template.labelling);
+    const i = measured.get(place);
+    const intact = i == null ? null : decimal(block, effects.intact, i);
+    const under = i == null ? null : decimal(block, effects.under, at.place * effects.n + i);
+    const rank = i == null ? null : integers(block, effects.rank)[i];
+    return [
+      promptText(concept, template, term), template.held_out ? `${template.kind}, held out` : template.kind,
+      labelling?.answers?.[term] ?? null, rank == null ? null : rank === 0 ? "yes" : `no (rank ${rank + 1})`, intact, under,
+      intact == null || under == null ? null : intact - under,
+    ];
+  });
+  // What was measured comes first, then what could have been.
+  const place = (row) => (row[4] != null ? 0 : row[2] != null ? 1 : 2);
+  rows.sort((one, other) => place(one) - place(other));
+  const caption = `Prompts of ${concept.terms[term]}; the answer's log-probability intact and under a ${effects?.lesion ?? "resample"} lesion ${atLayer(at)}, of those that were sampled`;
+  return table(caption, ["prompt", "kind", "answer", "known", "intact", "lesioned", "cost, nats"], rows);
+}
+
+function pairsPart(block, concept, term) {
+  const { restored } = block.header.concepts[concept.name];
+  if (!restored) return null;
+  const at = detailOf(block, Math.max(0, state.layer));
+  const [templates, terms, others] = ["template", "term", "corrupting"].map((name) => integers(block, restored[name]));
+  const rows = [];
+  for (let i = 0; i < restored.n; i += 1) {
+    if (terms[i] !== term) continue;
+    const patched = (site) => (restored[site] ? decimal(block, restored[site], at.place * restored.n + i) : null);
+    rows.push([
+      promptText(concept, concept.templates[templates[i]], term), concept.terms[others[i]], decimal(block, restored.clean, i),
+      decimal(block, restored.corrupted, i), patched("resid"), patched("delta"),
+    ]);
+  }
+  if (!rows.length) return null;
+  return table(
+    `Pairs of ${concept.terms[term]} and their logit differences, patched ${atLayer(at)} at the last token`,
+    ["clean prompt", "corrupted by", "clean", "corrupted", "stream patched", "contribution patched"], rows,
+  );
+}
+
+function answersPart(block, concept, term) {
+  const { answers } = block.header.concepts[concept.name];
+  if (!answers) return null;
+  const at = detailOf(block, Math.max(0, state.layer));
+  const read = Object.fromEntries(["template", "term", "lesion", "layer", "text", "reason"].map((name) => [name, integers(block, answers[name])]));
+  const rows = [];
+  for (let i = 0; i < answers.n; i += 1) {
+    const lesion = answers.lesions[read.lesion[i]];
+    if (read.term[i] !== term || (lesion !== "none" && read.layer[i] !== at.layer)) continue;
+    rows.push([
+      promptText(concept, concept.templates[read.template[i]], term), lesion === "none" ? "intact" : lesion,
+      answers.texts[read.text[i]], decimal(block, answers.chrf, i), decimal(block, answers.score, i),
+      read.reason[i] < 0 ? null : answers.reasons[read.reason[i]],
+    ]);
+  }
+  if (!rows.length) {
+    const written = new Set(read.term);
+    const some = [...written].slice(0, 8).map((other) => termButton(other));
+    return make("p", { class: "hint" }, "Answers in full were written for other terms: ", ...some.flatMap((one) => [one, " "]));
+  }
+  return table(
+    `Answers to prompts of ${concept.terms[term]}, intact and with layer ${at.layer} lesioned; a judge's score from 1 (no change) to 10`,
+    ["prompt", "model", "answer", "chrF, %", "score", "reason"], rows,
+  );
+}

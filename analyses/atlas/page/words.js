@@ -1,0 +1,62 @@
+// Words, numbers and small pieces of the document. Text is only ever set as text, never as markup.
+
+/** A new element: its attributes, and its children, which are elements or text. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value == null) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+/** A number with so many digits that count, as people write it. */
+function number(value, digits = 3) {
+  if (value == null || Number.isNaN(value)) return "–";
+  if (value === 0) return "0";
+  if (Math.abs(value) < 0.001) return value.toExponential(1).replace("-", "−");
+  const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
+  return value.toFixed(Math.min(places, 4)).replace("-", "−");
+}
+
+const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
+const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
+const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
+const spoken = (name) => name.replaceAll("_", " ");
+
+/** A table with its caption; cells are text, numbers or elements. */
+function table(caption, heads, rows, { sortable = false } = {}) {
+  const head = make("tr", {}, ...heads.map((name) => make("th", { scope: "col" }, name)));
+  const cell = (value) =>
+    make("td", typeof value === "number" ? { class: "number" } : {}, value instanceof Node ? value : shown(value));
+  const body = make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))));
+  const made = make("table", { class: sortable ? "sortable" : null }, make("caption", {}, caption), make("thead", {}, head), body);
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+}
+
+/** A cell's text: whole numbers whole, others with three digits that count. */
+const shown = (value) =>
+  value == null ? "–" : typeof value !== "number" || Number.isInteger(value) ? String(value) : number(value);
+
+/** Rows as CSV: quoted where needed, and never read as a formula by a spreadsheet. */
+function csv(heads, rows) {
+  const field = (value) => {
+    if (value == null) return "";
+    if (typeof value === "number") return String(value);
+    const text = /^[=+\-@\t\r]/.test(String(value)) ? `'${value}` : String(value);
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [heads, ...rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
+}
+
+/** Offer a file to the reader. */
+function offer(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  const link = make("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

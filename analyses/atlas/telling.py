@@ -1,0 +1,210 @@
+"""What the page says in plain HTML, without any script: verdicts, findings, validity, the data card.
+
+Belongs here: rows of tables as words and numbers, ready for the template. Every number is the tables' own, rounded.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import polars as pl
+
+from analyses.atlas.library import Concept, Tables
+from analyses.map_charts import MARKED
+from analyses.rows import listed
+from analyses.validity_summary import Summary, summarize_validation
+
+_SIGNS = {"localised": "localised"}
+_NOTHING, _MINUS = "\u2013", "\u2212"
+_MOST_CLAIMS = 6
+_RAW = ("identity_log_probability_drop", "mean_abs_gradient", "silhouette_cosine", "resid_restored")
+"""The paper's own scores."""
+
+
+def headline(header: dict[str, Any]) -> str:
+    """What the consensus map of a model says of all medical concepts, in a few words."""
+    rows = [row for row in header["maps"]["consensus"] if row["labelling"] and not row["name"].startswith("control: ")]
+    known = [row for row in rows if row["verdict"] not in {"not measured", "not known"}]
+    localised = [row for row in known if row["verdict"] == "localised"]
+    if not known:
+        return "nothing that it knows was measured"
+    if not localised:
+        return f"none of {len(known)} medical labellings sits in few layers"
+    planted = [row for row in rows if row["planted"]]
+    named = [row for row in planted if row["verdict"] == "localised" and _marks_plant(row)]
+    truth = f"; the planted layer is named in {len(named)} of {len(planted)}" if planted else ""
+    return f"{len(localised)} of {len(known)} medical labellings sit in few layers{truth}"
+
+
+def _marks_plant(row: dict[str, Any]) -> bool:
+    spans = [(first, last) for technique, first, last, _ in row["regions"] if technique == "all"]
+    return any(first <= layer <= last for layer in row["planted"] for first, last in spans)
+
+
+def verdict_rows(header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table of verdicts of one model."""
+    told = []
+    for row in header["maps"]["consensus"]:
+        first = next((first for technique, first, _, _ in row["regions"] if technique == "all"), None)
+        query = {"model": header["model"], "concept": row["concept"], "labelling": row["labelling"]}
+        told.append(
+            {
+                "name": row["name"],
+                "href": "#" + urlencode({key: value for key, value in query.items() if value} | {"layer": first or 0}),
+                "verdict": row["verdict"],
+                "sign": _SIGNS.get(row["verdict"], "other"),
+                "places": row["places"],
+                "planted": ", ".join(str(layer) for layer in row["planted"]),
+                "confidence": _NOTHING
+                if row["verdict"] in {"not measured", "not known"}
+                else digits(row["confidence"], 2),
+                "first_half": _share(row["first_half"]),
+                "agreement": _agreement(row),
+            }
+        )
+    return told
+
+
+def _share(ends: Sequence[float | None]) -> str:
+    share, low, high = ends
+    if share is None:
+        return _NOTHING
+    return f"{share:.0%}" if low is None or high is None else f"{share:.0%} ({low:.0%} to {high:.0%})"
+
+
+def _agreement(row: dict[str, Any]) -> str:
+    """Of a concept that is localised the least agreement of its marked layers."""
+    marked = [
+        agreed
+        for cell, agreed in zip(row["cells"], row["agreement"], strict=True)
+        if cell is not None and agreed is not None and cell >= MARKED
+    ]
+    return f"{min(marked):.0%}" if marked and row["verdict"] == "localised" else _NOTHING
+
+
+def findings(header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings of one model with their numbers as text."""
+    return [
+        finding
+        | {
+            "number": _number(finding),
+            "estimate_text": digits(finding["estimate"]),
+            "interval_text": _interval(finding),
+            "threshold_text": digits(finding["threshold"]),
+            "null_text": _null(finding),
+        }
+        for finding in header["findings"]
+    ]
+
+
+def claims(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The paper's claims first, those that stand or fall before those that are open."""
+    return [finding for finding in told if finding["claimed_by"] == "the paper"][:_MOST_CLAIMS] or list(told)[
+        :_MOST_CLAIMS
+    ]
+
+
+def _number(finding: dict[str, Any]) -> str:
+    found = _interval(finding)
+    return (
+        f"{digits(finding['estimate'])}{f' ({found})' if found != _NOTHING else ''}"
+        if finding["estimate"] is not None
+        else ""
+    )
+
+
+def _interval(finding: dict[str, Any]) -> str:
+    low, high = finding["low"], finding["high"]
+    return _NOTHING if low is None or high is None else f"{digits(low)} to {digits(high)}"
+
+
+def _null(finding: dict[str, Any]) -> str:
+    mean, chance = finding["null_mean"], finding["null_p"]
+    parts = [f"mean {digits(mean)}"] if mean is not None else []
+    parts += [f"p = {digits(chance)}"] if chance is not None else []
+    return ", ".join(parts) or _NOTHING
+
+
+def digits(value: float | None, count: int = 3) -> str:
+    """A number with so many digits that count; a dash for none."""
+    if value is None:
+        return _NOTHING
+    text = f"{value:.{count}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
+    return text.replace("-", _MINUS)
+
+
+def validity_rows(validation: pl.DataFrame, most: int = 14) -> list[list[str]]:
+    """How often each profile names the planted layer, the best first, and how often it sees one where there is none.
+
+    Args:
+        validation: rows of `validation`; none give none.
+        most: how many profiles, those of the paper's raw scores always among them.
+    """
+    if validation.is_empty():
+        return []
+    found = summarize_validation(validation)
+    false = {each.profile: each for each in found if each.kind == "spread"}
+    over_all = [each for each in found if not each.kind]
+    shown = [each for place, each in enumerate(over_all) if place < most or each.metric in _RAW]
+    return [
+        [
+            each.technique,
+            each.metric.replace("_", " "),
+            each.position,
+            f"{each.hit:.2f} ({each.hit_low:.2f} to {each.hit_high:.2f})",
+            f"{each.error:.2f}",
+            f"{each.overlap:.2f}",
+            str(each.relations),
+            _false(false.get(each.profile)),
+        ]
+        for each in shown
+    ]
+
+
+def _place(source: str) -> str:
+    """Where weights come from; of a folder only its end: the rest is nobody's business but its owner's."""
+    parts = source.replace("\\", "/").split("/")
+    return f"…/{'/'.join(parts[-2:])}" if source.startswith(("/", "~")) or len(parts) > 3 else source
+
+
+def _false(spread: Summary | None) -> str:
+    return _NOTHING if spread is None else f"{round(spread.localised * spread.relations)} of {spread.relations}"
+
+
+def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], tables: Tables) -> dict[str, Any]:
+    """What lies behind the page: models, concepts and their prompts, versions."""
+    models = [
+        [
+            header["model"],
+            header["card"]["architecture"],
+            f"{header['layers']} x {header['card']['width']}",
+            f"{header['card']['parameters']:,}",
+            ", ".join(filter(None, (header["card"]["dtype"], header["card"]["quantization"]))),
+            _place(header["card"]["source"]),
+            header["card"]["revision"],
+            header["card"]["landed_at"],
+        ]
+        for header in headers
+    ]
+    library = [
+        [
+            concept.name,
+            concept.told["role"],
+            str(len(concept.terms)),
+            listed([f"{one['name']} ({one['kind']})" for one in concept.told["labellings"]]) or _NOTHING,
+            str(len(concept.templates)),
+            str(concept.told["prompts"]),
+            row["fingerprint"][:12],
+        ]
+        for concept in concepts
+        for row in tables["concepts"].filter(pl.col("concept") == concept.name).iter_rows(named=True)
+    ]
+    missing = [[header["model"], name, reason] for header in headers for name, reason in header["unmeasured"]]
+    measured = [[header["model"], *_measured(header["measured"])] for header in headers]
+    return {"models": models, "measured": measured, "library": library, "missing": missing}
+
+
+def _measured(counts: dict[str, Any]) -> list[str]:
+    names = ("prompts", "tokens", "lesioned", "lesions", "patched", "patches", "answers", "judges")
+    told = (counts[name] for name in names)
+    return [", ".join(one) or _NOTHING if isinstance(one, list) else f"{one:,}" for one in told]
