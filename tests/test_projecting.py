@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from warehouse_fixture import build_warehouse
 
@@ -23,7 +24,7 @@ def test_processes_draw_what_one_process_draws(store: Store, monkeypatch: pytest
     assert len(concepts) > 1
     told: list[str] = []
 
-    def draw() -> dict[str, object]:
+    def draw() -> dict[str, pa.Table]:
         return dict(project_concepts(store, model, concepts, layers=3, seed=0, progress=LineProgress(told.append)))
 
     alone = draw()
