@@ -115,7 +115,7 @@ def results_page() -> list[str]:
         "",
         "# Models held aside: all results",
         "",
-        f"{aside['models']} models of another recipe, by commit `{aside['commit']}` on {aside['date']} with",
+        f"{aside['models']} of {aside['listed']} models of another recipe, by commit `{aside['commit']}` on {aside['date']} with",
         f"`vesalius validate --aside --keep`. {len(aside['kept_out'])} more missed their gates and were left out.",
         "Nothing was fitted to them: `consensus` is the one that every map is drawn by. No UMAP was made of them, so",
         "the paper's map lacks its first technique.",
