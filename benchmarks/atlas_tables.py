@@ -1,4 +1,4 @@
-"""Made-up tables of any size, as the atlas is built from them: a library, and models whose numbers look like measured ones.
+"""Made-up tables of any size, for the atlas: a library, and models whose numbers look like measured ones.
 
 Belongs here: rows that keep the registry's contract, drawn with a seed. Pictures walk at random from layer to layer,
 effects have a layer where they are largest, answers differ the more the deeper. What is built from them is measured in
@@ -209,7 +209,8 @@ def _tokens(terms: list[str], draw: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "template": name, "term": term, "tokens": counts[term] + 7, "term_tokens": counts[term], "term_first": 3,
+                "template": name, "term": term, "tokens": counts[term] + 7, "term_tokens": counts[term],
+                "term_first": 3,
                 "term_last": 2 + counts[term], "answer_tokens": 2, "answer_token": int(draw.integers(0, 30_000)),
                 "term_last_text": term[-3:], "answer_text": "field", "first_token": 1,
             }
@@ -241,11 +242,12 @@ def _neighbours(terms: list[str], made: Made, draw: np.random.Generator) -> pl.D
     count, ranks = len(terms), min(NEIGHBOURS, len(terms) - 1)
     if not ranks:
         return pl.DataFrame()
-    # Points that drift in eight dimensions: from a layer to the next nine in ten neighbours stay, half of them in place.
+    # Points that drift in eight dimensions: from a layer to the next nine in ten neighbours stay, as in a model of
+    # eight layers: deeper ones should change less.
     points = draw.normal(size=(count, 8))
     near, far = [], []
     for _ in range(made.layers):
-        points = 0.995 * points + 0.1 * draw.normal(size=points.shape)
+        points = points + 0.05 * draw.normal(size=points.shape)
         unit = points / np.linalg.norm(points, axis=1, keepdims=True)
         cosines = np.clip(unit @ unit.T, -1, 1)
         np.fill_diagonal(cosines, -2)
@@ -325,7 +327,8 @@ def _responses(answered: list[tuple[str, str]], made: Made, draw: np.random.Gene
                     "lesion": lesion, "layer": layer, "template": name, "term": term,
                     "response": intact if same else _phrase(draw), "tokens": 16, "exact": same,
                     "token_agreement": 1.0 if same else float(draw.random()),
-                    "chrf": 100.0 if same else float(draw.uniform(10, 90)), "intact_answer_nll": float(draw.exponential()),
+                    "chrf": 100.0 if same else float(draw.uniform(10, 90)),
+                    "intact_answer_nll": float(draw.exponential()),
                 }
             )  # fmt: skip
     return pl.DataFrame(rows) if rows else pl.DataFrame()
@@ -401,16 +404,17 @@ def _maps(concept: str, shape: NDArray[np.float64], made: Made, draw: np.random.
             continue
         for change, repeat, detail in _CHANGES:
             other = np.clip(sure + draw.normal(size=len(sure)) * 0.05, 0, 1)
-            keys = {"labelling": ASKED, "change": change, "repeat": repeat, "detail": detail}
+            of_map: dict[str, Any] = {"labelling": ASKED, "change": change, "repeat": repeat, "detail": detail}
             rows["stability"] += [
-                {**keys, "layer": layer, "confidence": float(told)} for layer, told in enumerate(other)
+                {**of_map, "layer": layer, "confidence": float(told)} for layer, told in enumerate(other)
             ]
     return {name: pl.DataFrame(own, infer_schema_length=None) if own else pl.DataFrame() for name, own in rows.items()}
 
 
 def _card(slug: str, made: Made) -> dict[str, Any]:
     return {
-        "model": slug, "source": f"/home/someone/models/{slug}", "revision": "0123abcd", "architecture": "LlamaForCausalLM",
+        "model": slug, "source": f"/home/someone/models/{slug}", "revision": "0123abcd",
+        "architecture": "LlamaForCausalLM",
         "layers": made.layers, "width": 8192, "vocabulary": 128_000, "parameters": 70_000_000_000, "dtype": "bfloat16",
         "quantization": None, "landed_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "fingerprint": "0" * 32,
         "untrained_of": None,
@@ -421,7 +425,8 @@ def _finding(place: int, draw: np.random.Generator) -> dict[str, Any]:
     estimate = float(draw.normal())
     return {
         "finding": f"finding-{place:02}", "claimed_by": "the paper" if place < 8 else "this project",
-        "title": f"Claim {place} holds of this model", "question": "How much?", "rule": "Supported above the threshold.",
+        "title": f"Claim {place} holds of this model",
+        "question": "How much?", "rule": "Supported above the threshold.",
         "estimate": estimate, "low": estimate - 0.2, "high": estimate + 0.2, "threshold": 0.0, "null_mean": 0.01,
         "null_p": 0.02, "basis": "8 concepts of 300 terms",
         "verdict": "supported" if estimate > 0.2 else "refuted" if estimate < -0.2 else "undecided",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES, page_version
-from dagster_project.defs.charts import FILES, ON_PAGE
+from dagster_project.chart_list import Subject
+from dagster_project.defs.charts import ON_PAGE
 from dagster_project.gathering import Keys, fingerprints_of, gather, partitions_of
 from dagster_project.pictures import files_of, is_current, is_stamped, stamp, unstamp
 from warehouse import fingerprints
@@ -54,7 +55,7 @@ def plan_page(store: Store) -> Plan:
     inputs = fingerprints_of(store, _shared(store))
     for model in models:
         inputs |= fingerprints_of(store, _of_model(store, model))
-    drawn = {name: partitions_of(store, name) for _, reads, _ in ON_PAGE.values() for name in reads}
+    drawn = {name: partitions_of(store, name) for chart in ON_PAGE.values() for name in chart.reads}
     inputs |= fingerprints_of(store, drawn)
     left_out = tuple(model for model in known if model not in models)
     return Plan(tuple(models), left_out, fingerprints.chart({**inputs, "page": page_version()}))
@@ -109,17 +110,18 @@ def _frames(store: Store, partitions: Partitions) -> "dict[str, pl.DataFrame]":
 
 
 def _charts(store: Store, folder: Place) -> "list[Chart]":
-    """The charts that say the same for all models, as they lie there or drawn anew; none of an empty table."""
+    """The charts that say the same for all models, as they lie there or drawn anew; none of what shows nothing."""
     found: list[Chart] = []
-    for name, (title, reads, draw) in ON_PAGE.items():
-        partitions = {table: partitions_of(store, table) for table in reads}
-        stem = folder / FILES[name]
+    for name, kept in ON_PAGE.items():
+        partitions = {table: partitions_of(store, table) for table in kept.reads}
+        stem = folder / kept.name
         if is_current(stem, fingerprints.chart(fingerprints_of(store, partitions))):
-            found.append((name, title, json.loads(files_of(stem)["json"].read_text(encoding="utf-8"))))
+            found.append((name, kept.shows, json.loads(files_of(stem)["json"].read_text(encoding="utf-8"))))
             continue
         try:
-            chart = draw({table: gather(store, table, rows) for table, rows in partitions.items()})
+            tables = {table: gather(store, table, rows) for table, rows in partitions.items()}
+            chart = kept.draw(tables, Subject())
         except InputError:
             continue
-        found.append((name, title, chart.to_dict(validate=False)))
+        found.append((name, kept.shows, chart.to_dict(validate=False)))
     return found

@@ -55,7 +55,6 @@ def build_defs(
                 maps.mapped,
                 maps.findings,
                 atlas.umap_pictures,
-                atlas.profile_map,
                 atlas.catalog,
                 *charts.OF_ALL,
                 *charts.OF_MODEL,

@@ -1,6 +1,6 @@
 """Charts as files with a stamp: drawn anew only when what they show changed, and shown in Dagster's metadata.
 
-What a chart looks like is in `analyses.charts`, imported only to draw; which charts there are is in `defs.atlas`.
+What a chart looks like is in `analyses.charts`, imported only to draw; which charts there are is in `chart_list`.
 """
 
 import base64

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from dagster_project.commands.output import as_json
 from dagster_project.summary import Line
 from extract.prompts import ConceptCount
 from warehouse.atomic import replacing
@@ -29,13 +30,14 @@ _FEW = 6
 
 
 def console(*, error: bool = False) -> Console:
-    """For standard output or standard error; what goes to a file or a pipe is never folded."""
+    """For standard output or standard error; what goes to a file or a pipe is never folded.
+
+    Colours are only for terminals, unless FORCE_COLOR is set, and never where NO_COLOR is.
+    """
     found = Console(stderr=error, highlight=False, markup=False)
-    return (
-        found
-        if found.is_terminal
-        else Console(stderr=error, highlight=False, markup=False, width=_WIDE, color_system=None)
-    )
+    if not found.file.isatty():  # FORCE_COLOR makes a pipe pass for a terminal; it is as wide as before.
+        found.width = _WIDE
+    return found
 
 
 def rows_table(rows: pa.Table) -> RichTable:
@@ -43,7 +45,7 @@ def rows_table(rows: pa.Table) -> RichTable:
     table = _table()
     for field in rows.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, justify="right" if numeric else "left")
+        table.add_column(field.name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows.slice(0, MOST_ROWS).to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
     return table
@@ -53,9 +55,9 @@ def summary_table(lines: Sequence[Line]) -> RichTable:
     """Where each labelling shows in each model."""
     table = _table()
     for name in ("model", "concept", "labelling"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("best layer", "value", "95% interval", "largest step", "map", "planted in"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for line in lines:
         interval = "" if line.low is None or line.high is None else f"{line.low:.2f} … {line.high:.2f}"
         planted = ", ".join(str(layer) for layer in line.planted)
@@ -77,7 +79,7 @@ def concepts_table(counts: Sequence[ConceptCount]) -> RichTable:
     """What each concept of a library holds."""
     table = _table("concept", "role", "labellings")
     for name in ("terms", "main", "neutral", "asking", "held out", "prompts", "pairs"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for count in counts:
         labellings = ", ".join(f"{one.name} ({one.labels} over {one.terms})" for one in count.labellings)
         numbers = (
@@ -103,7 +105,7 @@ def queries_table(queries: Sequence[NamedQuery]) -> RichTable:
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
-    """Texts under their headings."""
+    """Texts under their headings; the first column is never folded, the others rather folded than cut."""
     table = _table(*columns)
     for row in rows:
         table.add_row(*row)
@@ -130,7 +132,7 @@ def write_json(rows: pa.Table, path: Path) -> None:
     Raises:
         StoreError: the disk refused.
     """
-    _write_text(json.dumps(rows.to_pylist(), ensure_ascii=False, indent=1, default=_as_text) + "\n", path)
+    _write_text(as_json(rows.to_pylist()) + "\n", path)
 
 
 def write_parquet(rows: pa.Table, path: Path) -> None:
@@ -153,8 +155,8 @@ def _write_text(text: str, path: Path) -> None:
 
 def _table(*columns: str) -> RichTable:
     table = RichTable(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column)
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0, overflow="fold")
     return table
 
 

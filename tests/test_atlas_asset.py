@@ -1,4 +1,4 @@
-"""The atlas as a file of the warehouse: who is on it, when it is built anew, how it is committed, what Dagster is told."""
+"""The atlas as a file of the warehouse: who is on it, when it is built anew, how it is committed."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -199,7 +199,7 @@ def test_a_partition_of_another_version_or_that_is_a_link_is_not_handed_on(
     with monkeypatch.context() as patch:
         patch.setattr("warehouse.tables.TABLES", TABLES)
         patch.setitem(TABLES, "terms", with_version("terms", 99))
-        with pytest.raises(StoreError, match="another version of their table .first terms/age: version 1, now 99"):
+        with pytest.raises(StoreError, match=r"another version of their table \(first terms/age: version 1, now 99"):
             export(store, tmp_path / "out")
     file = store.path("terms", concept="age")
     assert isinstance(file, Path)
@@ -297,7 +297,9 @@ def test_other_contents_of_a_partition_are_refused_by_name(exported: Path, tmp_p
     store = Store(tmp_path)
     store.write("published", Store(exported / "data").read("published"), fingerprint="mine")
     before = everything(tmp_path)
-    with pytest.raises(InputError, match="^1 partitions are here with other contents: published. --keep .* --replace"):
+    with pytest.raises(
+        InputError, match=r"^1 partitions are here with other contents: published\. --keep .* --replace"
+    ):
         import_into(store, exported)
     assert everything(tmp_path) == before
 
@@ -347,7 +349,7 @@ def test_the_same_weights_from_another_folder_are_the_same_model(exported: Path,
     assert store.read("models", model="planted")["source"].to_pylist() == ["/home/me/planted"]
     other = pa.Table.from_pylist([row | {"fingerprint": "other weights"}], schema=theirs.schema)
     store.write("models", other, fingerprint="mine", model="planted")
-    with pytest.raises(InputError, match="models/planted. Two different models go by one slug"):
+    with pytest.raises(InputError, match=r"models/planted\. Two different models go by one slug"):
         import_into(store, exported)
 
 
@@ -403,7 +405,7 @@ def test_a_damaged_folder_is_refused_and_nothing_comes_in(folder: Path, tmp_path
         (folder / NAME).write_text("{")
     for store in (Store(tmp_path / "mine"), import_whole(folder, tmp_path / "full")):
         before = everything(store.root) if Path(str(store.root)).exists() else {}
-        with pytest.raises(InputError, match="not what was exported|are missing|no description"):
+        with pytest.raises(InputError, match=r"not what was exported|are missing|no description"):
             import_into(store, folder)
         assert (everything(store.root) if Path(str(store.root)).exists() else {}) == before
 
@@ -417,11 +419,12 @@ def test_rows_that_break_their_table_are_refused_even_with_true_hashes(folder: P
     below = "data/concepts/concept=age/part-0.parquet"
     content = pq.read_table(folder / below)
     broken = content.set_column(1, content.schema.field("role"), pa.array(["villain"]))
-    pq.write_table(broken, folder / below)
+    footer = pq.read_metadata(folder / below).metadata
+    pq.write_table(broken.replace_schema_metadata({b"vesalius": footer[b"vesalius"]}), folder / below)
     digest = hashlib.sha256((folder / below).read_bytes()).hexdigest()
     size = (folder / below).stat().st_size
     edited(folder, lambda said: said["resources"][0].update(hash=f"sha256:{digest}", bytes=size))
-    with pytest.raises(InputError, match="breaks the table's contract: concepts.role has .'villain'"):
+    with pytest.raises(InputError, match=r"breaks the table's contract: concepts\.role has \['villain'"):
         import_into(Store(tmp_path / "mine"), folder)
     assert not (tmp_path / "mine").exists() or everything(tmp_path / "mine") == {}
 
@@ -436,16 +439,16 @@ def test_a_commit_that_fails_midway_gives_everything_back(
     real, renamed = Path.replace, []
 
     def refuse(self: Path, target: Path) -> Path:
+        renamed.append(target)
         if len(renamed) == 12:
             raise OSError(5, "Input/output error")
-        renamed.append(target)
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(StoreError, match="Input/output error"):
         import_into(store, exported, "replace")
     monkeypatch.undo()
-    assert len(renamed) == 12
+    assert len(renamed) >= 12
     assert everything(tmp_path) == before
     assert import_into(store, exported, "replace").replaced
 

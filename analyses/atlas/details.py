@@ -1,11 +1,9 @@
 """What the page tells of terms and prompts: pictures, neighbours, lesion and patch effects, answers under lesion.
 
-Belongs here: what is kept by term or by prompt. Pictures are kept of every layer; what is dearer is kept of the *detail
-layers*, which are all of them in a model of up to `ALL` layers, and else those of its maps' regions and plants and
-others evenly between, `MOST` in all. The page says which layer it shows.
+Belongs here: what is kept by term or by prompt. Pictures are kept of every layer; what is dearer is kept of the detail
+layers alone (`precision`). The page says which layer it shows.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,8 @@ from numpy.typing import NDArray
 
 from analyses.atlas.library import Concept, Tables
 from analyses.atlas.packing import Pack, Reference
-
-ALL, MOST = 24, 16
-"""Models of up to so many layers are kept whole; and how many layers are kept of neighbours, effects and answers of the
-deeper ones."""
-
-_FINE, _COARSE = 4096, 1024
-"""Steps of an axis of pictures: of models that are kept whole, and of deeper ones."""
+from analyses.atlas.precision import Precision
+from analyses.patch_profiles import LEAST_DIFFERENCE
 
 LESION = "resample"
 """The lesion whose effects are told prompt by prompt: the one that finds planted layers."""
@@ -29,21 +22,7 @@ _POSITION = "last"
 _KIND = "asking"
 
 
-def detail_layers(layers: int, wanted: Iterable[int]) -> list[int]:
-    """Which layers are told of in detail.
-
-    Args:
-        layers: how many layers the model has.
-        wanted: layers that must be among them, as far as there is room: those that its maps mark.
-    """
-    if layers <= ALL:
-        return list(range(layers))
-    chosen = sorted({layer for layer in wanted if 0 <= layer < layers})[: MOST // 2]
-    spread = np.linspace(0, layers - 1, MOST - len(chosen)).round().astype(int).tolist()
-    return sorted({*chosen, *spread})
-
-
-def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> dict[str, Any] | None:
+def pictures_of(concept: Concept, tables: Tables, precision: Precision, pack: Pack) -> dict[str, Any] | None:
     """UMAP pictures of a concept, of every layer, with how far each is to be trusted; None where there are none."""
     rows = _read_as_asked(tables["projections"].filter(pl.col("concept") == concept.name))
     if rows.is_empty():
@@ -58,8 +37,7 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
     rows = rows.filter(pl.col("term").is_in(terms))
     at = (np.searchsorted(found, rows["layer"].to_numpy()), [place[term] for term in rows["term"]])
     drawn[at] = rows.select("x", "y").to_numpy()
-    steps = _FINE if layers <= ALL else _COARSE
-    points, frame = pack.points(drawn, steps=steps)
+    points, frame = pack.points(drawn, steps=precision.steps)
     by_layer = rows.group_by("layer").first().sort("layer")
     numbers = concept.term_numbers
     return {
@@ -68,17 +46,19 @@ def pictures_of(concept: Concept, tables: Tables, layers: int, pack: Pack) -> di
         "terms": None if terms == concept.terms else [numbers[term] for term in terms],
         "points": points,
         "frame": frame,
-        "steps": steps,
+        "steps": precision.steps,
         "trust": [round(value, 3) for value in by_layer["trustworthiness"]],
         "continuity": [round(value, 3) for value in by_layer["continuity"]],
     }
 
 
-def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack) -> dict[str, Any] | None:
+def neighbours_of(
+    concept: Concept, tables: Tables, layers: list[int], precision: Precision, pack: Pack
+) -> dict[str, Any] | None:
     """Nearest terms in the original space at the detail layers: -1 where there is none.
 
-    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x terms`:
-    each is little less than that of the rank before.
+    Terms as `layers x terms x ranks`: half of them are the same a layer later. Their cosines as `ranks x layers x
+    terms`: each is little less than that of the rank before.
     """
     rows = tables["neighbours"].filter(pl.col("concept") == concept.name, pl.col("layer").is_in(layers))
     rows = _read_as_asked(rows)
@@ -102,7 +82,7 @@ def neighbours_of(concept: Concept, tables: Tables, layers: list[int], pack: Pac
         "kind": kind,
         "ranks": ranks,
         "terms": pack.integers(nearest, stride=nearest[0].size),
-        "similarity": pack.decimals(near.transpose(2, 0, 1), most=3, stride=near[..., 0].size),
+        "similarity": pack.decimals(near.transpose(2, 0, 1), most=precision.cosines, stride=near[..., 0].size),
     }
 
 
@@ -160,10 +140,12 @@ def restored_of(concept: Concept, tables: Tables, layers: list[int], pack: Pack)
     at_layer = {layer: number for number, layer in enumerate(layers)}
     told: dict[str, Any] = _prompt_columns(keys, concept, pack)
     told["corrupting"] = pack.integers(_codes(keys["corrupting_term"], concept.term_numbers))
-    for name in ("ld_clean", "ld_corrupted"):
-        column = np.full(len(keys), np.nan)
-        column[[place[key] for key in rows.select(names).iter_rows()]] = rows[name].to_numpy()
-        told[name.removeprefix("ld_")] = pack.decimals(column, most=2)
+    runs = {}
+    for name in ("clean", "corrupted"):
+        runs[name] = np.full(len(keys), np.nan)
+        runs[name][[place[key] for key in rows.select(names).iter_rows()]] = rows[f"ld_{name}"].to_numpy()
+        told[name] = pack.decimals(runs[name], most=2)
+    told["differs"] = pack.integers((runs["clean"] - runs["corrupted"] >= LEAST_DIFFERENCE).astype(np.int64))
     for site in sorted(set(rows["site"])):
         own = rows.filter(pl.col("site") == site)
         patched = np.full((len(layers), len(keys)), np.nan)

@@ -13,6 +13,7 @@ from analyses.atlas import details
 from analyses.atlas.library import Concept, Tables
 from analyses.atlas.maps import maps_of
 from analyses.atlas.packing import Pack
+from analyses.atlas.precision import detail_layers, precision_of
 from analyses.atlas.profiles import NUMBERS, profiles_of
 from warehouse.errors import InputError
 
@@ -43,7 +44,7 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
     pack = Pack()
     maps = maps_of(tables, layers)
     marked = [layer for part in maps["consensus"] for layer in _marked(part)]
-    kept = details.detail_layers(layers, marked)
+    kept = detail_layers(layers, marked)
     header = {
         "model": model,
         "card": {name: row[name] for name in _CARD} | {"landed_at": row["landed_at"].isoformat(timespec="seconds")},
@@ -91,8 +92,8 @@ def _measured(tables: Tables) -> dict[str, Any]:
 def _concept(concept: Concept, tables: Tables, layers: int, kept: list[int], pack: Pack) -> dict[str, Any]:
     return {
         "tokens": details.token_counts_of(concept, tables, pack),
-        "pictures": details.pictures_of(concept, tables, layers, pack),
-        "neighbours": details.neighbours_of(concept, tables, kept, pack),
+        "pictures": details.pictures_of(concept, tables, precision_of(layers), pack),
+        "neighbours": details.neighbours_of(concept, tables, kept, precision_of(layers), pack),
         "effects": details.effects_of(concept, tables, kept, pack),
         "restored": details.restored_of(concept, tables, kept, pack),
         "answers": details.answers_of(concept, tables, kept, pack),

@@ -1,4 +1,4 @@
-"""Numbers as the page carries them: columns of small integers in one gzipped block a model, written in plain characters.
+"""Numbers as the page carries them: columns of small integers, gzipped, in plain characters: a block a model.
 
 Belongs here: how arrays become bytes, and what the script must know to get them back (`page/codec.js` reads what is
 written here). What is packed, and to how many digits, is decided by who packs it. Two packs of the same content are the
@@ -118,7 +118,12 @@ class Pack:
         """The header and all arrays, gzipped, in plain characters; the same content gives the same text."""
         told = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         raw = struct.pack("<I", len(told)) + told + b"".join(self._parts)
-        return _written(gzip.compress(raw, compresslevel=9, mtime=0))
+        return packed(raw)
+
+
+def packed(content: bytes) -> str:
+    """Bytes gzipped, in plain characters; the same content gives the same text."""
+    return _written(gzip.compress(content, compresslevel=9, mtime=0))
 
 
 def unpack(block: str) -> tuple[dict[str, Any], bytes]:
@@ -168,8 +173,8 @@ def _wrapped(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def _written(content: bytes) -> str:
     """Bytes as their count, a colon, and two characters for each 13 bits."""
     bits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
-    bits = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS).astype(np.int64)
-    numbers = bits @ (1 << np.arange(_BITS))
+    groups = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS).astype(np.int64)
+    numbers = groups @ (1 << np.arange(_BITS))
     characters = np.frombuffer(_ALPHABET.encode(), np.uint8)
     pairs = characters[np.stack(np.divmod(numbers, len(_ALPHABET)), axis=1)]
     return f"{len(content)}:{pairs.tobytes().decode('ascii')}"

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from analyses.atlas.library import Tables
 from analyses.atlas.packing import Pack
+from analyses.atlas.precision import precision_of
 from analyses.contrasts import contrasts
 
 NUMBERS = ("null_mean", "null_high", "value", "low", "high")
 """What is kept of each layer, each as the difference from the one before it; `null_p` has a column of its own, as it
 has another unit."""
-
-_FOUR_DIGITS = 9_999
 
 SILHOUETTE_STEP = "silhouette_cosine_step"
 
@@ -86,6 +85,7 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
         layers: how many layers it has.
         pack: takes the numbers.
     """
+    precision = precision_of(layers)
     asking = tables["profiles"].filter(pl.col("template_kind") == "asking", pl.col("variant") == "")
     told = []
     for number, item in enumerate(SHOWN):
@@ -103,9 +103,9 @@ def profiles_of(tables: Tables, layers: int, pack: Pack) -> list[dict[str, Any]]
                     "concept": concept,
                     "labelling": labelling,
                     "n": int(part["n"].max()),  # type: ignore[arg-type]
-                    "numbers": pack.decimals(numbers * scale, most=4, largest=_FOUR_DIGITS, stride=layers + 1)
+                    "numbers": pack.decimals(numbers * scale, most=4, largest=precision.largest, stride=layers + 1)
                     | {"scale": scale},
-                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=4),
+                    "p": pack.decimals(_numbers(part, layers, ("null_p",)), most=precision.chances),
                 }
             )
     return told

@@ -4,9 +4,11 @@ import typer
 
 
 def docs() -> None:
-    """Write the generated pages anew: tables, Dagster's definitions, validity results, architectures by trying."""
+    """Write the generated pages anew: tables, commands, claims, definitions, validity results, architectures."""
     from analyses.claims_page import claims_page
     from analyses.validity_summary import results_page
+    from dagster_project.cli import app
+    from dagster_project.cli_page import cli_page
     from dagster_project.definitions import build_defs
     from dagster_project.defs.resources import PROJECT
     from dagster_project.inventory import inventory
@@ -17,6 +19,7 @@ def docs() -> None:
     pages = {
         "tables": markdown(),
         "findings": claims_page(),
+        "cli": cli_page(app),
         "dagster": inventory(build_defs()),
         "validity-results": results_page(),
         "architectures": architectures_markdown(),

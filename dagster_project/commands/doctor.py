@@ -3,16 +3,16 @@
 What is checked is in `doctor`; here the places are found and the report is laid out.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from dagster_project.commands.options import ConceptsOption, WarehouseOption
+from dagster_project.commands.options import ConceptsOption, JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from warehouse.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def doctor(
     warehouse: WarehouseOption = None,
     concepts: ConceptsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong with this set-up, and how to mend it. Changes nothing. Code 1 if a run would fail."""
     from dagster_project.defs.resources import Warehouse
@@ -39,7 +39,7 @@ def doctor(
     findings = list(examine(places, environment))
     failed = sum(one.verdict == "fail" for one in findings)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in findings], ensure_ascii=False, indent=1))
+        print_json([asdict(one) for one in findings])
     else:
         out = console()
         for one in findings:

@@ -4,7 +4,6 @@ What is counted and how is in `extract.estimation` and `extract.speed`; here the
 what it has of memory and disk, and all of it is laid out. The check that a run makes is in `extract.job.fitting`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption, names_of
+from dagster_project.commands.completing import model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption, names_of
+from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError
 
@@ -43,12 +44,16 @@ _WORDS = {
 def estimate(
     *,
     model: Annotated[
-        str, typer.Argument(help="A registered slug, or a folder with a config.json; weights need not be there.")
+        str,
+        typer.Argument(
+            help="A registered slug, or a folder with a config.json; weights need not be there.",
+            autocompletion=model_slugs,
+        ),
     ],
     gpu: Annotated[str | None, typer.Option(help="For a GPU with so much memory, like 24GB, here or not.")] = None,
     ram: Annotated[str | None, typer.Option(help="Main memory, like 64GB. Default: what is free here.")] = None,
     disk: Annotated[str | None, typer.Option(help="Disk, like 2TB. Default: what is free for the warehouse.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+    as_json: JsonOption = False,
     concepts: Annotated[
         Path | None,
         typer.Option("--concepts", help="Folder of the concept library. Default: VESALIUS_CONCEPTS, or ours."),
@@ -126,7 +131,7 @@ def estimate(
             seconds["analyses"] = _analyses_seconds(made)
     why, instead = verdict(made, room, host)
     if as_json:
-        typer.echo(json.dumps(as_object(made, room, seconds, why, instead)))
+        print_json(as_object(made, room, seconds, why, instead))
     else:
         _print(made, room, seconds)
     refuse(why, instead, HOW)

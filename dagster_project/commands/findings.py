@@ -3,12 +3,13 @@
 It shows what the table `findings` holds; how a claim is tested is in `analyses.claims`. Nothing is measured here.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.completing import model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 
 
 def findings(
-    model: Annotated[str | None, typer.Argument(help="A model's slug. Default: all that have findings.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON, with questions and rules.")] = False,
+    model: Annotated[
+        str | None, typer.Argument(help="A model's slug. Default: all that have findings.", autocompletion=model_slugs)
+    ] = None,
+    as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:
     """Show the findings: the paper's claims and ours, each supported, refuted or undecided, and why."""
     from dagster_project.defs.resources import Warehouse
-    from dagster_project.terminal import console, plain_table, write_json
+    from dagster_project.terminal import console, plain_table
 
     rows = read_findings(Warehouse.from_environment(root=warehouse).store, model)
     if as_json:
-        write_json(rows.to_arrow(), Path("-"))
+        print_json(rows.to_dicts())
         return
     out = console()
     for (name,), found in rows.group_by("model", maintain_order=True):

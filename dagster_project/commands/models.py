@@ -4,7 +4,6 @@ Belongs here: which way of adding a name means, what is printed, and in which or
 `extract.registry`, a hub that of `extract.hub`, the states that of `model_states`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 
 if TYPE_CHECKING:
     from dagster_project.model_states import ModelState
     from extract.models import ModelEntry
+
+_COLUMNS = ("model", "state", "size", "revision", "last run", "from", "description")
+_WIDE_ENOUGH = 120
+"""Columns of a terminal from which on the last two of the table find room."""
 
 _SHORT = 8
 """Digits of a commit that are printed."""
@@ -54,7 +58,7 @@ def add(
 
 def models(
     warehouse: WarehouseOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything that is known of them, as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the registered models: whether they are here, whole, and mapped."""
     from dagster_project.defs.resources import Warehouse
@@ -64,14 +68,11 @@ def models(
     places = Warehouse.from_environment(root=warehouse)
     states = model_states(places.registry().values(), places.store)
     if as_json:
-        typer.echo(json.dumps([_record(each) for each in states], indent=2, ensure_ascii=False))
+        print_json([_record(each) for each in states])
         return
     out = console()
-    out.print(
-        plain_table(
-            ["model", "state", "size", "revision", "last run", "from", "description"], [_row(each) for each in states]
-        )
-    )
+    shown = len(_COLUMNS) if out.width >= _WIDE_ENOUGH else -2
+    out.print(plain_table(_COLUMNS[:shown], [_row(each)[:shown] for each in states]))
     out.print()
     for state, meaning in STATES.items():
         out.print(f"{state:<7} {meaning}")

@@ -3,13 +3,14 @@
 How layers are chosen is in `analyses.recommendation`; here the warehouse is read and the answer laid out.
 """
 
-import json as as_json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.completing import concept_names, model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 
 if TYPE_CHECKING:
     from analyses.recommendation import Candidate, Recommendation
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 def recommend(
     *,
-    model: Annotated[str, typer.Argument(help="A model that is in the warehouse, by its slug.")],
-    concept: Annotated[str, typer.Option(help="The concept, like drugs.")],
+    model: Annotated[
+        str, typer.Argument(help="A model that is in the warehouse, by its slug.", autocompletion=model_slugs)
+    ],
+    concept: Annotated[str, typer.Option(help="The concept, like drugs.", autocompletion=concept_names)],
     purpose: Annotated[str, typer.Option("--for", help="What for: fine-tuning, unlearning or editing.")],
     labelling: Annotated[
         str | None, typer.Option(help="What of the concept, like specialty. Default: the concept as a whole.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with what is known of each layer.")] = False,
+    as_json: JsonOption = False,
     warehouse: WarehouseOption = None,
 ) -> None:
     """Say which layers to train for a purpose, with confidence and reasons, from the model's knowledge map."""
@@ -37,8 +40,8 @@ def recommend(
         raise InputError(f"--for takes {', '.join(PURPOSES)}, not {purpose!r}.")
     places = Warehouse.from_environment(root=warehouse)
     found = recommended(read_evidence(places.store, model), concept, purpose, labelling)
-    if json:
-        typer.echo(as_json.dumps(asdict(found), ensure_ascii=False, indent=1))
+    if as_json:
+        print_json(asdict(found))
     else:
         _print(found)
 

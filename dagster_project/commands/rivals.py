@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.options import WarehouseOption
 from warehouse.errors import InputError
 
 
 def rivals(
-    model: Annotated[str, typer.Argument(help="A model's slug.")],
+    model: Annotated[str, typer.Argument(help="A model's slug.", autocompletion=model_slugs)],
     out: Annotated[Path | None, typer.Option(help="Path without suffix. Default: with the charts.")] = None,
     template_kind: Annotated[str, typer.Option(help="asking or neutral.")] = "asking",
     position: Annotated[str, typer.Option(help="last, term or mean.")] = "last",

@@ -3,25 +3,32 @@
 How a run goes is in `running`; here the options are read, and what came of it is told.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.models import warn_of_unpinned
-from dagster_project.commands.options import ConceptsOption, WarehouseOption, names_of
+from dagster_project.commands.options import ConceptsOption, JsonOption, WarehouseOption, names_of
+from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Warehouse
+    from dagster_project.running import Outcome
 
 
 def run(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A registered slug, or a model's folder; again for more. Default: all that are here."),
+        typer.Option(
+            help="A registered slug, or a model's folder; again for more. Default: all that are here.",
+            autocompletion=model_slugs,
+        ),
     ] = None,
     concepts: ConceptsOption = None,
     only: Annotated[str | None, typer.Option(help="Only these concepts: names with commas between.")] = None,
@@ -75,6 +82,7 @@ def run(
     even_if_it_may_not_fit: Annotated[
         bool, typer.Option("--even-if-it-may-not-fit", help="Run though memory or disk seem too small.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run models over the concept library, measure and draw. What is current already costs nothing."""
     quiet_libraries()
@@ -122,10 +130,29 @@ def run(
             lambda: run_models(instance, places, entries, settings, for_console(shown), umap=umap, untrained=untrained),
             farewell,
         )
-    _print_outcome(places, [entry.slug for entry in entries], names, outcome)
+    slugs = [entry.slug for entry in entries]
+    if as_json:
+        print_json(_record(places, slugs, names, outcome))
+    else:
+        _print_outcome(places, slugs, names, outcome)
 
 
-def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: Any) -> None:
+def _record(places: "Warehouse", models: list[str], concepts: list[str], outcome: "Outcome") -> dict[str, Any]:
+    from dagster_project.atlas_page import PAGE
+    from dagster_project.summary import summarize, unmeasured_of
+    from warehouse.catalog import catalog_path
+
+    return {
+        **asdict(outcome),
+        "lines": [asdict(line) for line in summarize(places.store, models, concepts)],
+        "unmeasured": list(unmeasured_of(places.store, models)),
+        "charts": str(places.charts),
+        "atlas": str(places.charts / PAGE) if (places.charts / PAGE).is_file() else None,
+        "catalog": str(catalog_path(places.place)),
+    }
+
+
+def _print_outcome(places: "Warehouse", models: list[str], concepts: list[str], outcome: "Outcome") -> None:
     from dagster_project.atlas_page import PAGE
     from dagster_project.defs.charts import KNOWLEDGE_MAP
     from dagster_project.pictures import files_of

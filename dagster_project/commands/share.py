@@ -5,12 +5,15 @@ What is written and what is proved is in `warehouse.exchange`; here is what the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.completing import concept_names, model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,13 +28,17 @@ def export(
         list[str] | None, typer.Option(help="Only this table; again for more. `concepts` and `models` go along.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Only this model, with its untrained twin; again for more.")
+        list[str] | None,
+        typer.Option(help="Only this model, with its untrained twin; again for more.", autocompletion=model_slugs),
     ] = None,
-    concept: Annotated[list[str] | None, typer.Option(help="Only this concept; again for more.")] = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(help="Only this concept; again for more.", autocompletion=concept_names)
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="warehouse, which can be imported, or datasets, for Hugging Face's package.")
     ] = "warehouse",
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a folder that others can read, check and import: Parquet, data dictionary, hashes."""
     from dagster_project.defs.resources import Warehouse
@@ -43,6 +50,9 @@ def export(
     choice = Choice(table or [], model or [], concept or [])
     with _shown("Exporting") as tell:
         done = export_to(store, folder, choice, layout, tell)
+    if as_json:
+        print_json(asdict(done))
+        return
     console().print(f"{done.files} files, {done.rows:,} rows, {done.bytes:,} bytes: {done.folder}")
 
 
@@ -52,6 +62,7 @@ def import_(
     keep: Annotated[bool, typer.Option("--keep", help="Where both have a partition, keep what is here.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Where both have a partition, take the other.")] = False,
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring an exported folder or another warehouse into this one: checked first, then all of it or nothing."""
     from dagster_project.defs.resources import Warehouse
@@ -69,6 +80,18 @@ def import_(
             "keep" if keep else "replace" if replace else None,
             tell,
         )
+    if as_json:
+        print_json(
+            {
+                "warehouse": str(store.root),
+                "outdated": decision.outdated,
+                **{
+                    name: [str(each.part) for each in getattr(decision, name)]
+                    for name in ("new", "replaced", "same", "kept", "left_out")
+                },
+            }
+        )
+        return
     _print_decision(decision, str(store.root))
 
 
@@ -101,6 +124,6 @@ def _shown(doing: str) -> "Iterator[Tell]":
 
     shown = console(error=True)
     columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+    with Progress(*columns, console=shown, transient=True, disable=not shown.file.isatty()) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, all_: bar.update(task, completed=done, total=all_)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from dagster_project.commands.completing import query_names
 from dagster_project.commands.options import WarehouseOption
 from warehouse.errors import InputError, QueryError
 
@@ -38,7 +39,10 @@ class SqlCommand(TyperCommand):
 def sql(
     *,
     query: Annotated[
-        str | None, typer.Argument(help="A statement, or the name of a query. Alone: a prompt, or standard input.")
+        str | None,
+        typer.Argument(
+            help="A statement, or the name of a query. Alone: a prompt, or standard input.", autocompletion=query_names
+        ),
     ] = None,
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="A value for a query's parameter: name=value.")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.completing import model_slugs
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from extract.job.libraries import quiet_libraries
 from warehouse.exit_codes import ExitCode
 
@@ -23,12 +25,13 @@ VERSION = 1
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.")],
+    model: Annotated[str, typer.Argument(help="A registered slug, or a model's folder.", autocompletion=model_slugs)],
     warehouse: WarehouseOption = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs, as torch names it: cpu, cuda, …")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Try a model against its own forward: parity, numerical floor, what is supported. Code 1 if a check fails."""
     from extract.models import check_dtype, model_fingerprint
@@ -58,7 +61,11 @@ def verify(
     commit = places.store.write(
         "verifications", rows, fingerprint=_depends_on(loaded, revision), revision=revision, model=entry.slug
     )
-    failed = _print_report(loaded, rows, commit.path)
+    failed = sum(check["verdict"] == "failed" for check in rows.to_pylist())
+    if as_json:
+        print_json({"model": entry.slug, "failed": failed, "checks": rows.to_pylist(), "path": str(commit.path)})
+    else:
+        _print_report(loaded, rows, commit.path)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -82,8 +89,8 @@ def _depends_on(loaded: "LoadedModel", revision: str) -> str:
     )
 
 
-def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: "Place") -> int:
-    """Print the checks and what they come to; how many failed."""
+def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: "Place") -> None:
+    """Print the checks and what they come to."""
     from dagster_project.terminal import console, plain_table
 
     out, checks = console(), rows.to_pylist()
@@ -96,7 +103,6 @@ def _print_report(loaded: "LoadedModel", rows: "pa.Table", path: "Place") -> int
     failed = [check["aspect"] for check in checks if check["verdict"] == "failed"]
     out.print(_summary(failed, [check["aspect"] for check in checks if check["verdict"] == "not supported"]))
     out.print(f"Stored: {path}")
-    return len(failed)
 
 
 def _line(check: dict[str, Any]) -> list[str]:

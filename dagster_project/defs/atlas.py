@@ -1,17 +1,17 @@
-"""What people look at: the profile map of all models, UMAP pictures of each, and the catalog for SQL."""
+"""What people look at: UMAP pictures of each model, and the catalog for SQL. The other charts are in `charts`."""
 
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import pyarrow.compute as pc
 
+from dagster_project.chart_list import CHARTS, Subject
 from dagster_project.defs.analyses import PROFILED
 from dagster_project.defs.maps import TABLES as MAPPED
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import Settings, Warehouse
-from dagster_project.gathering import fingerprints_of, gather, partitions_of
+from dagster_project.gathering import gather
 from dagster_project.landing import RETRIES, failing_clearly
 from dagster_project.pictures import draw, is_current, picture_metadata
 from extract.job.extracting import TABLES as EXTRACTED
@@ -20,36 +20,11 @@ from extract.job.tally import upstream
 from extract.library import Concept
 from warehouse import fingerprints
 from warehouse.catalog import build_catalog
-from warehouse.errors import InputError
 from warehouse.store import Store
 from warehouse.tables import STAGES, TABLES
 
 if TYPE_CHECKING:
     import altair as alt
-
-PROFILE_MAP = "profile-map"
-"""The file name of the map of all models, without suffix."""
-
-
-@dg.asset(
-    description="The profile map: concept x layer, a panel a model, of all models in the warehouse.",
-    group_name="atlas",
-    kinds={"altair"},
-    deps=["profiles", "plants", "concepts"],
-    retry_policy=RETRIES,
-)
-def profile_map(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
-    """Draw the map if any profile changed."""
-    with failing_clearly():
-        started, store = time.monotonic(), warehouse.store
-        shown = {name: partitions_of(store, name) for name in ("profiles", "plants", "concepts")}
-        expected = fingerprints.chart(fingerprints_of(store, shown))
-        stem = warehouse.charts / PROFILE_MAP
-        stale = not is_current(stem, expected)
-        if stale:
-            draw(stem, expected, _profile_map(store))
-        metadata = picture_metadata({"profile_map": stem}, int(stale), expected, time.monotonic() - started)
-        yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(expected))
 
 
 @dg.asset(
@@ -115,23 +90,6 @@ def catalog(warehouse: Warehouse) -> Iterator[dg.MaterializeResult[object]]:
         )
 
 
-def _profile_map(store: Store) -> "alt.TopLevelMixin":
-    from analyses.charts import knowledge_profile_map
-
-    profiles, plants, concepts = (
-        gather(store, name, partitions_of(store, name)) for name in ("profiles", "plants", "concepts")
-    )
-    if not profiles.num_rows:
-        raise InputError("There are no profiles to draw: run a model first (`vesalius run --model reference`).")
-    kinds = set(profiles["template_kind"].to_pylist())
-    return knowledge_profile_map(
-        profiles,
-        plants,
-        concepts,
-        template_kind="asking" if "asking" in kinds else "neutral",
-    )
-
-
 def _shown(store: Store, model: str, concept: Concept) -> dict[str, str]:
     """What the picture of a concept shows: fingerprints, and the labelling that it is coloured by."""
     return {
@@ -142,8 +100,6 @@ def _shown(store: Store, model: str, concept: Concept) -> dict[str, str]:
 
 
 def _small_multiples(store: Store, model: str, concept: str, labelling: str) -> "alt.TopLevelMixin":
-    from analyses.charts import umap_multiples
-
-    drawn = store.read("projections", model=model, concept=concept)
-    main = drawn.filter(pc.equal(drawn["variant"], ""))
-    return umap_multiples(main, store.read("labels", concept=concept), labelling)
+    keys = {"projections": {"model": model, "concept": concept}, "labels": {"concept": concept}}
+    tables = {name: gather(store, name, [own]) for name, own in keys.items()}
+    return CHARTS["umap"].draw(tables, Subject(model, concept, labelling))

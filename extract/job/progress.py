@@ -105,7 +105,7 @@ class _Rate(ProgressColumn):
 
 
 def for_console(console: Console) -> Progress:
-    """Bars on a terminal, lines elsewhere."""
-    if console.is_terminal:
+    """Bars on a terminal that can draw them, lines elsewhere, whatever FORCE_COLOR says."""
+    if console.is_terminal and not console.is_dumb_terminal and console.file.isatty():
         return TerminalProgress(console)
     return LineProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from warehouse.errors import InputError, StoreError, TableError
 from warehouse.exchange.descriptor import NAME, read_packed
-from warehouse.exchange.parts import Choice, Part, parts_of
+from warehouse.exchange.parts import Choice, Part, parts_of, read_part
 from warehouse.places import ObjectPlace, Place, opened
 from warehouse.store import Store, footer_of
 from warehouse.validation import validate_group
@@ -126,6 +126,6 @@ def same_model(arrival: Arrival, store: Store) -> bool:
             theirs = file.read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{arrival.source} can't be read ({error}). Fetch or export it again.") from error
-    ours = store.read("models", **arrival.part.keys).to_pylist()
+    ours = read_part(store, arrival.part).to_pylist()
     told = ("fingerprint", "dtype", "quantization", "untrained_of")
     return [[row.get(name) for name in told] for row in theirs] == [[row.get(name) for name in told] for row in ours]

@@ -22,7 +22,7 @@ from warehouse.atomic import disk_errors
 from warehouse.errors import InputError, StoreError
 from warehouse.exchange import words
 from warehouse.exchange.descriptor import LAYOUTS, NAME, Packed, described, table_schema
-from warehouse.exchange.parts import Choice, Part, parts_of
+from warehouse.exchange.parts import Choice, Part, parts_of, read_part
 from warehouse.places import Place, opened
 from warehouse.schema import PARTITION_COLUMNS
 from warehouse.store import Store, encodings
@@ -131,7 +131,7 @@ def _about(store: Store, parts: Sequence[Part]) -> words.About:
     rows: dict[str, list[dict[str, object]]] = {"models": [], "concepts": []}
     for part in parts:
         if part.table in rows:
-            rows[part.table] += [part.keys | row for row in store.read(part.table, **part.keys).to_pylist()]
+            rows[part.table] += [part.keys | row for row in read_part(store, part).to_pylist()]
     return words.About(rows["models"], rows["concepts"])
 
 

@@ -6,6 +6,8 @@ Which ones a person wants is decided here, for exports; how they are described i
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from warehouse.errors import InputError, StoreError
 from warehouse.places import ObjectPlace, Place
 from warehouse.schema import Table
@@ -95,6 +97,11 @@ def parts_of(store: Store, choice: Choice) -> list[Part]:
         if strangers := sorted(set(wanted) - set(there)):
             raise InputError(f"{store.root} has no {kind} {', '.join(strangers)}; it has {', '.join(there) or 'none'}.")
     return list(_read(store, [(name, keys) for name, keys in found if choice.takes(name, keys)]))
+
+
+def read_part(store: Store, part: Part) -> pa.Table:
+    """The rows that a store has under a partition's keys, without the partition columns."""
+    return store.read(part.table, columns=None, **part.keys)
 
 
 def _read(store: Store, chosen: list[tuple[str, dict[str, str]]]) -> Iterator[Part]:

@@ -9,11 +9,13 @@ const RIGHT = 14;
 /** Make the chart `spec` in the element called `place`; `chosen` gets the datum that was clicked. */
 async function chart(place, spec, chosen) {
   const element = document.getElementById(place);
-  const { view } = await vegaEmbed(element, SPECS[spec], {
+  // Vega names the element that it is given; the outer one keeps its role and its label.
+  const inner = element.appendChild(make("div", { "aria-hidden": "true" }));
+  const { view } = await vegaEmbed(inner, SPECS[spec], {
     mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip,
   });
   if (chosen) view.addEventListener("click", (event, item) => item?.datum && chosen(item.datum));
-  const made = { view, element, spec, fed: new Map() };
+  const made = { view, element, spec, fed: new Map(), told: new Map() };
   views.set(place, made);
   new ResizeObserver(() => fit(made)).observe(element);
   return made;
@@ -23,9 +25,15 @@ async function chart(place, spec, chosen) {
 function feed(place, datasets, signals = {}) {
   const made = views.get(place);
   if (!made) return;
-  for (const [name, value] of Object.entries({ ...theme(), ...signals })) made.view.signal(name, value);
+  for (const [name, value] of Object.entries({ ...theme(), ...signals })) {
+    // A signal that is told again is no news, but Vega would draw the axes anew for another array of the same ticks.
+    const told = JSON.stringify(value);
+    if (made.told.get(name) === told) continue;
+    made.told.set(name, told);
+    made.view.signal(name, value);
+  }
   for (const [name, rows] of Object.entries(datasets)) {
-    if (made.fed.get(name) === rows) continue;
+    if (made.fed.get(name) === rows || (!rows.length && made.fed.get(name)?.length === 0)) continue;
     made.fed.set(name, rows);
     // Vega marks rows that it holds; it gets its own.
     made.view.data(name, rows.map((row) => ({ ...row })));
@@ -33,18 +41,22 @@ function feed(place, datasets, signals = {}) {
   made.view.run();
 }
 
-const narrow = () => document.documentElement.clientWidth < 640;
+const narrowWindow = matchMedia("(max-width: 639px)");
+const narrow = () => narrowWindow.matches;
 const leftOf = () => (narrow() ? NARROW_LEFT : LEFT);
 
 /** How wide the part with the layers is, of a chart in this element. */
-const layersWidth = (element) => Math.max(120, element.clientWidth - leftOf() - RIGHT);
+const layersWidth = (element) => Math.max(120, (widths.get(element) ?? element.clientWidth) - leftOf() - RIGHT);
+/** Of each chart's place the width when it was last fitted: to ask for it at each step would lay the page out anew. */
+const widths = new WeakMap();
 
 /** Give a chart the width of its place. */
 function fit(made) {
   const { view, element, spec } = made;
   if (!element.clientWidth) return;
+  widths.set(element, element.clientWidth);
   if (spec === "picture") {
-    const room = element.closest(".full") ? Math.min(element.clientWidth, innerHeight - 260) : element.clientWidth;
+    const room = element.closest(".full") ? Math.min(element.clientWidth, innerHeight - 200) : element.clientWidth;
     const side = Math.max(220, Math.min(room, element.closest(".full") ? 1200 : 520)) - 16;
     view.padding({ left: 8, right: 8, top: 8, bottom: 8 }).width(side).height(side);
   } else {

@@ -28,16 +28,28 @@ function bytesOf(text) {
   return bytes;
 }
 
-/** The header and the bytes of the block in a script element; the element's text is let go. */
-async function unpack(id) {
+/** What is packed in a script element; the element's text is let go. */
+async function inflated(id) {
   const element = document.getElementById(id);
   const packed = bytesOf(element.textContent.trim());
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const raw = await new Response(stream).arrayBuffer();
   element.textContent = "";
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+/** The header and the bytes of the block in a script element. */
+async function unpack(id) {
+  const raw = await inflated(id);
   const length = new DataView(raw).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(raw, 4, length)));
   return { header, bytes: new Uint8Array(raw, 4 + length) };
+}
+
+/** Run the program that is packed in a script element: the page's policy knows it by its hash. */
+async function runPacked(id) {
+  const program = document.createElement("script");
+  program.textContent = new TextDecoder().decode(await inflated(id));
+  document.head.append(program);
+  program.remove();
 }
 
 /** The integers that a reference points to. They are made once for each reference. */

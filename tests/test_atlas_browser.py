@@ -1,0 +1,497 @@
+"""The atlas in a real browser: what is clicked, pressed and downloaded, with names that try to be code."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode
+
+import polars as pl
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright (it brings no browser)")
+
+from browsing import browser, chromium
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from test_atlas import HOSTILE, LIBRARY
+
+from analyses.atlas.building import build_atlas
+from analyses.atlas.specs import LEFT, RIGHT
+from benchmarks.atlas_tables import ASKED, Made, model_tables, named_terms, shared_tables
+
+pytestmark = pytest.mark.skipif(
+    chromium() is None, reason="needs a Chromium: apt-get install chromium, or VESALIUS_CHROMIUM"
+)
+
+MADE = {"shallow": Made(6, prompts=30, answered=4), "other": Made(9, prompts=30, answered=4)}
+ROW, TOP = 30, 6
+TABLES = {slug: model_tables(slug, made, LIBRARY) for slug, made in MADE.items()}
+DRUGS = {"model": "shallow", "concept": "drugs", "labelling": ASKED}
+
+
+@dataclass
+class Atlas:
+    """An open page, and what it said and asked for."""
+
+    page: Page
+    address: str
+    said: list[str] = field(default_factory=list)
+
+    def load(self, **state: object) -> None:
+        """Open it anew with this state in the address."""
+        self.page.goto("about:blank")
+        self.page.goto(self.address + (f"#{urlencode(state)}" if state else ""))
+        self.page.locator("html[data-ready='1']").wait_for(state="attached")
+
+    def go(self, **state: object) -> None:
+        """Follow an address within the open page, until its layer is shown."""
+        self.page.evaluate("(hash) => { location.hash = hash; }", urlencode(state))
+        expect(self.page.locator("#layer-name")).to_have_text(named(int(str(state["layer"]))))
+        expect(self.page.locator("#model")).to_have_value(str(state["model"]))
+
+    def state(self) -> dict[str, str]:
+        """What the address tells."""
+        return {key: values[0] for key, values in parse_qs(self.page.evaluate("location.hash.slice(1)")).items()}
+
+    def expect_state(self, **wanted: str) -> None:
+        """Wait until the address tells this."""
+        for key, value in wanted.items():
+            expect(self.page).to_have_url(re.compile(rf"[#&]{key}={re.escape(urlencode({'': value})[1:])}(&|$)"))
+
+    def download(self, panel: str, kind: str) -> tuple[str, str]:
+        """Name and content of the file that a panel's button gives."""
+        with self.page.expect_download() as offered:
+            self.page.locator(f"[data-panel='{panel}'] .tools button", has_text=kind).click()
+        return offered.value.suggested_filename, Path(offered.value.path()).read_bytes().decode("utf-8")
+
+
+def named(layer: int) -> str:
+    return "the embeddings" if layer < 0 else f"layer {layer}"
+
+
+def watched(context: BrowserContext, path: Path) -> Atlas:
+    """A page whose messages, errors, requests and breaches of its policy are all taken down."""
+    atlas = Atlas(context.new_page(), path.as_uri())
+
+    def heard(message: ConsoleMessage) -> None:
+        atlas.said.append(f"{message.type}: {message.text}")
+
+    def asked(url: str) -> None:
+        if not url.startswith((atlas.address, "about:", "data:", "blob:")):
+            atlas.said.append(f"request: {url}")
+
+    atlas.page.add_init_script(
+        "addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective}`));"
+        "globalThis.alert = () => console.error('alert');"
+    )
+    atlas.page.on("console", heard)
+    atlas.page.on("pageerror", lambda error: atlas.said.append(f"error: {error}"))
+    atlas.page.on("request", lambda request: asked(request.url))
+    atlas.page.on("dialog", lambda dialog: atlas.said.append(f"dialog: {dialog.message}"))
+    return atlas
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[BrowserContext]:
+    with browser(1280, 900) as found:
+        found.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("atlas") / "atlas.html"
+    path.write_bytes(build_atlas(shared_tables(LIBRARY), list(TABLES), TABLES.__getitem__))
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(context: BrowserContext, built: Path) -> Atlas:
+    atlas = watched(context, built)
+    atlas.load(**DRUGS, layer=2)
+    return atlas
+
+
+@pytest.fixture
+def atlas(loaded: Atlas) -> Iterator[Atlas]:
+    """The open page at drugs, layer 2; whatever a test does, the page must stay silent."""
+    loaded.page.emulate_media(media="screen", color_scheme="light", reduced_motion="reduce")
+    loaded.page.set_viewport_size({"width": 1280, "height": 900})
+    loaded.go(**DRUGS, layer=2)
+    yield loaded
+    assert loaded.said == []
+
+
+def cell(atlas: Atlas, place: str, row: int, layer: int, layers: int) -> dict[str, float]:
+    """Where a cell of a map lies, from its chart's corner."""
+    canvas = atlas.page.locator(f"#{place} canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    share = (layer + 1.5) / (layers + 1)
+    return {"x": LEFT + share * (box["width"] - LEFT - RIGHT), "y": TOP + ROW * (row + 0.5)}
+
+
+def table_of(place: Locator) -> list[list[str]]:
+    """The text of a table's rows."""
+    return [row.locator("th, td").all_inner_texts() for row in place.locator("tbody tr").all()]
+
+
+def number(text: str) -> float:
+    return float(text.replace("\u2212", "-"))
+
+
+def test_it_opens_without_a_message_a_request_or_a_breach_of_its_policy(atlas: Atlas) -> None:
+    atlas.load()
+    expect(atlas.page.locator("#verdict")).to_contain_text("drugs")
+    assert atlas.page.locator("canvas").count() >= 6
+    policy = atlas.page.locator("meta[http-equiv]").get_attribute("content")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_a_click_on_a_cell_is_followed_by_the_whole_page(atlas: Atlas) -> None:
+    rows = atlas.page.locator("#row option").all_inner_texts()
+    row = next(place for place, name in enumerate(rows) if name.startswith("drugs"))
+    atlas.page.locator("#map canvas").click(position=cell(atlas, "map", row, 4, 6))
+    atlas.expect_state(layer="4", concept="drugs")
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 4")
+    expect(atlas.page.locator("#cell")).to_contain_text("layer 4")
+    expect(atlas.page.locator("#picture-caption")).to_contain_text("at layer 4")
+    expect(atlas.page.locator("[data-panel='terms'] caption").first).to_contain_text("layer 4")
+
+
+def test_arrow_keys_move_over_the_map_and_stop_at_its_edges(atlas: Atlas) -> None:
+    atlas.page.locator("#map").focus()
+    for key, layer in (("ArrowRight", 3), ("End", 5), ("ArrowRight", 5), ("Home", 0), ("ArrowLeft", 0)):
+        atlas.page.keyboard.press(key)
+        expect(atlas.page.locator("#layer-name")).to_have_text(named(layer))
+    rows = atlas.page.locator("#row option").all_inner_texts()
+    atlas.page.keyboard.press("ArrowDown")
+    expect(atlas.page.locator("#verdict")).to_contain_text(rows[1].split(" · ")[0])
+    for _ in rows:
+        atlas.page.keyboard.press("ArrowUp")
+    expect(atlas.page.locator("#verdict")).to_contain_text(rows[0].split(" · ")[0])
+
+
+def test_a_drag_of_the_slider_is_one_step_back_and_forward(atlas: Atlas) -> None:
+    slide = """(value) => {
+      const slider = document.getElementById("layer");
+      slider.value = value;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+    }"""
+    for layer in (3, 4, 5):
+        atlas.page.evaluate(slide, layer)
+    atlas.page.evaluate("() => document.getElementById('layer').dispatchEvent(new Event('change', { bubbles: true }))")
+    atlas.expect_state(layer="5")
+    expect(atlas.page.locator("#cell")).to_contain_text("layer 5")
+    atlas.page.go_back()
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 2")
+    atlas.page.go_forward()
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 5")
+    expect(atlas.page.locator("#layer")).to_have_value("5")
+
+
+@pytest.mark.parametrize("term", [term for term in HOSTILE if "\n" not in term])
+def test_a_term_is_a_term_whatever_it_is_called(atlas: Atlas, term: str) -> None:
+    atlas.go(**DRUGS, layer=2, term=term)
+    heading = atlas.page.locator("#term h3")
+    expect(heading).to_have_text(re.sub(r"\s+", " ", term))
+    assert heading.evaluate("(it) => it.textContent") == term
+    prompts = atlas.page.locator("#term table").first
+    seen = re.sub(r"\s+", " ", term)
+    expect(prompts).to_contain_text(f"Everyone knows that {seen} is a matter of")
+    assert atlas.page.locator("#term script, #terms script, #term img").count() == 0
+
+
+def test_a_term_is_found_by_name_in_any_case_and_an_unknown_one_is_said(atlas: Atlas) -> None:
+    field_ = atlas.page.locator("#term-name")
+    field_.fill("CONSTRUCTOR")
+    field_.press("Enter")
+    atlas.expect_state(term="constructor")
+    expect(atlas.page.locator("#term h3")).to_have_text("constructor")
+    field_.fill("aspirin")
+    field_.press("Enter")
+    expect(atlas.page.locator("#term-unknown")).to_contain_text("No term aspirin")
+    atlas.expect_state(term="constructor")
+
+
+def test_neighbours_and_their_cosines_are_the_tables(atlas: Atlas) -> None:
+    atlas.go(**DRUGS, layer=3, term="__proto__")
+    near = atlas.page.locator("[data-panel='terms'] table").first
+    expect(near.locator("caption")).to_contain_text("Nearest to __proto__ at layer 3")
+    rows = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__").sort("rank")
+    told = near.locator("tbody tr").evaluate_all(
+        "(rows) => rows.map((row) => [...row.cells].map((it) => it.textContent))"
+    )
+    assert [row[0] for row in told] == rows["neighbour"].to_list()
+    assert [number(row[-1]) for row in told] == pytest.approx(rows["similarity"].to_list(), abs=5.1e-4)
+
+
+def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atlas: Atlas) -> None:
+    panel = atlas.page.locator("#profile-lesions")
+    panel.locator("summary").click()
+    expect(panel.locator("tbody tr")).to_have_count(MADE["shallow"].layers)
+    seen = {int(number(row[0])): row[1:] for row in table_of(panel)}
+    panel.locator("summary").click()
+    name, content = atlas.download("profile-lesions", "CSV")
+    assert name == "profile-lesions-shallow-drugs.csv"
+    left = {int(row[0]): row[1:] for row in list(csv.reader(io.StringIO(content, newline="")))[1:]}
+    metric = "resample_log_probability_drop_over_controls"
+    rows = TABLES["shallow"]["profiles"].filter(concept="drugs", labelling=ASKED, metric=metric, position="last")
+    assert set(seen) == set(left) == set(rows["layer"])
+    for row in rows.iter_rows(named=True):
+        expected = [row[name] for name in ("value", "low", "high", "null_mean", "null_high", "null_p")]
+        # To four digits of the largest, which is above 1; on the screen to three of each.
+        assert list(map(float, left[row["layer"]])) == pytest.approx(expected, abs=5.1e-4)
+        assert list(map(number, seen[row["layer"]])) == pytest.approx(expected, abs=5.1e-4, rel=5.1e-3)
+
+
+def test_the_maps_cells_leave_as_csv_and_are_the_tables(atlas: Atlas) -> None:
+    name, content = atlas.download("map", "CSV")
+    assert name == "map-shallow-consensus.csv"
+    rows = list(csv.DictReader(io.StringIO(content, newline="")))
+    cells = TABLES["shallow"]["knowledge_map"].filter(mode="consensus")
+    expected = {
+        (row["concept"], row["labelling"], row["layer"]): row["confidence"] for row in cells.iter_rows(named=True)
+    }
+    assert rows
+    for row in rows:
+        found = expected[row["concept"], row["labelling"], int(row["layer"])]
+        assert float(row["confidence"]) == pytest.approx(found, abs=5.1e-5)
+
+
+def test_names_in_a_csv_are_quoted_and_no_spreadsheet_runs_them(atlas: Atlas) -> None:
+    name, content = atlas.download("picture", "CSV")
+    assert name == "picture-shallow-drugs-layer-2.csv"
+    rows = list(csv.DictReader(io.StringIO(content, newline="")))
+    terms = [row["term"] for row in rows]
+    assert len(terms) == len(HOSTILE)
+    safe = [f"'{term}" if term[0] in "=+-@\t\r" else term for term in HOSTILE]
+    assert terms == safe
+    places = TABLES["shallow"]["projections"].filter(concept="drugs", layer=2).select("term", "x", "y")
+    frame = (
+        TABLES["shallow"]["projections"].filter(concept="drugs").select(pl.col("x", "y").max() - pl.col("x", "y").min())
+    )
+    for row, term in zip(rows, HOSTILE, strict=True):
+        (x, y) = places.filter(term=term).select("x", "y").row(0)
+        assert float(row["x"]) == pytest.approx(x, abs=frame["x"][0] / 4095 * 0.51 + 2e-4)
+        assert float(row["y"]) == pytest.approx(y, abs=frame["y"][0] / 4095 * 0.51 + 2e-4)
+
+
+def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
+    for panel, words in (("map", "drugs"), ("profile-lesions", "<path"), ("picture", "<path")):
+        name, content = atlas.download(panel, "SVG")
+        assert name.endswith(".svg")
+        assert content.startswith("<svg")
+        assert words in content
+
+
+def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> None:
+    atlas.page.locator("#beside").select_option("other")
+    atlas.expect_state(beside="other")
+    expect(atlas.page.locator("#difference canvas")).to_be_visible()
+    expect(atlas.page.locator("#difference-says")).not_to_be_empty()
+    expect(atlas.page.locator("#moved")).to_contain_text("nearest terms")
+    expect(atlas.page.locator("#picture-beside-caption")).to_contain_text("other, drugs at layer 2")
+    _, content = atlas.download("compare", "CSV")
+    confidence = {
+        slug: {
+            (row["concept"], row["labelling"], row["layer"]): row["confidence"]
+            for row in TABLES[slug]["knowledge_map"].filter(mode="consensus").iter_rows(named=True)
+        }
+        for slug in MADE
+    }
+    compared = [row for row in csv.DictReader(io.StringIO(content, newline="")) if row["concept"] == "drugs"]
+    assert {int(row["layer"]) for row in compared} == set(range(6))
+    for row in compared:
+        key = (row["concept"], row["labelling"])
+        mine, theirs = (
+            confidence[slug][(*key, int(row[name]))] for slug, name in (("shallow", "layer"), ("other", "layer beside"))
+        )
+        assert float(row["confidence"]) == pytest.approx(mine, abs=1e-4)
+        assert float(row["difference"]) == pytest.approx(mine - theirs, abs=2.1e-4)
+
+
+def test_by_depth_layers_stand_for_those_at_the_same_depth(atlas: Atlas) -> None:
+    atlas.page.locator("#axis").select_option("depth")
+    atlas.expect_state(axis="depth")
+    atlas.go(**DRUGS, layer=5, axis="depth", beside="other")
+    expect(atlas.page.locator("#picture-beside-caption")).to_contain_text("at layer 8")
+
+
+def test_a_deep_link_shows_what_it_says_and_back_and_forward_follow(atlas: Atlas) -> None:
+    atlas.load(model="other", concept="drugs", labelling=ASKED, layer=7, term="a.b[c].d", mode="paper")
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 7")
+    expect(atlas.page.locator("#mode")).to_have_value("paper")
+    expect(atlas.page.locator("#term h3")).to_have_text("a.b[c].d")
+    atlas.page.locator("#model").select_option("shallow")
+    atlas.expect_state(model="shallow")
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 5")
+    atlas.page.go_back()
+    expect(atlas.page.locator("#model")).to_have_value("other")
+    expect(atlas.page.locator("#layer-name")).to_have_text("layer 7")
+    atlas.page.go_forward()
+    expect(atlas.page.locator("#model")).to_have_value("shallow")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"model": "nobody", "concept": "nothing", "layer": "999999"},
+        {"layer": "NaN", "term": "nobody", "mode": "none", "axis": "x", "colour": "y", "beside": "shallow"},
+        {"full": '"]<script>', "label": "__proto__", "layer": "-7"},
+    ],
+)
+def test_what_an_address_gets_wrong_gives_way_to_what_is_there(atlas: Atlas, state: dict[str, str]) -> None:
+    atlas.load(**state)
+    expect(atlas.page.locator("#model")).to_have_value("shallow")
+    assert -1 <= int(atlas.state()["layer"]) <= 5
+    assert atlas.page.locator("#verdict").inner_text()
+
+
+def test_escape_leaves_an_enlarged_panel(atlas: Atlas) -> None:
+    panel = atlas.page.locator("[data-panel='picture']")
+    panel.locator(".enlarge").click()
+    expect(panel).to_have_class(re.compile(r"\bfull\b"))
+    atlas.expect_state(full="picture")
+    atlas.page.keyboard.press("Escape")
+    expect(panel).not_to_have_class(re.compile(r"\bfull\b"))
+    assert "full" not in atlas.state()
+
+
+def test_the_dark_theme_follows_the_system_and_the_button(atlas: Atlas) -> None:
+    html = atlas.page.locator("html")
+    atlas.page.emulate_media(color_scheme="dark")
+    expect(html).to_have_attribute("data-theme", "dark")
+    ground = atlas.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", ground)[:3])) < 150
+    atlas.page.locator("#theme").click()
+    expect(html).to_have_attribute("data-theme", "light")
+
+
+def test_a_phone_scrolls_down_alone(atlas: Atlas) -> None:
+    atlas.page.set_viewport_size({"width": 390, "height": 844})
+    atlas.load(**DRUGS, layer=2, term="x" * 300, beside="other")
+    expect(atlas.page.locator("#difference canvas")).to_be_attached()
+    wide = atlas.page.evaluate(
+        "[...document.querySelectorAll('body *')].filter((it) => it.getBoundingClientRect().right > 391 && "
+        "!it.closest('.scroll, [hidden], .hidden, .skip')).map((it) => it.id || it.className || it.tagName)"
+    )
+    assert (atlas.page.evaluate("document.documentElement.scrollWidth"), wide) == (390, [])
+
+
+def test_all_of_it_is_reached_by_keyboard(atlas: Atlas) -> None:
+    atlas.load(**DRUGS, layer=2)
+    page = atlas.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    reached: list[str] = []
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        found = page.evaluate("document.activeElement.id || document.activeElement.tagName")
+        if found == "map":
+            page.keyboard.press("ArrowRight")
+            expect(page.locator("#layer-name")).to_have_text("layer 3")
+        if found == "layer":
+            assert page.evaluate("document.activeElement.getAttribute('aria-valuetext')") == "layer 2"
+        reached.append(found)
+        if found == "beside":
+            break
+    order = [
+        name
+        for name in reached
+        if name in {"model", "row", "layer", "axis", "mode", "map", "colour", "term-name", "beside"}
+    ]
+    assert order == ["model", "row", "layer", "axis", "mode", "map", "colour", "term-name", "beside"]
+
+
+def test_every_control_and_chart_has_a_name(atlas: Atlas) -> None:
+    nameless = atlas.page.evaluate(
+        """[...document.querySelectorAll("select, input, button, [role=img], [role=application], [role=region]")]
+        .filter((it) => !it.closest("[hidden]"))
+        .filter((it) => !(it.labels?.length || it.getAttribute("aria-label") || it.textContent.trim()))
+        .map((it) => it.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+
+
+def test_print_leaves_controls_out_and_shows_tables_whole(atlas: Atlas) -> None:
+    atlas.page.emulate_media(media="print")
+    expect(atlas.page.locator("nav")).to_be_hidden()
+    expect(atlas.page.locator(".controls")).to_be_hidden()
+    cut = atlas.page.locator(".scroll:visible").evaluate_all(
+        "(all) => all.filter((it) => it.scrollHeight > it.clientHeight + 1).length"
+    )
+    assert cut == 0
+
+
+def test_nothing_moves_for_who_asked_for_less_motion(atlas: Atlas) -> None:
+    smooth = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert atlas.page.evaluate(smooth) == "auto"
+    atlas.page.emulate_media(reduced_motion="no-preference")
+    assert atlas.page.evaluate(smooth) == "smooth"
+
+
+ODD = {
+    "one-model-all-unsure": Made(5, prompts=8, answered=2, surest=0.3),
+    "no-pictures-no-lesions": Made(
+        4, prompts=8, answered=2, without=frozenset({"projections", "lesions", "responses"})
+    ),
+    "no-saliency-no-neighbours": Made(
+        4, prompts=8, answered=2, techniques=frozenset({"activations"}), without=frozenset({"neighbours", "patches"})
+    ),
+    "one-layer": Made(1, prompts=8, answered=2),
+    "two-layers": Made(2, prompts=8, answered=2),
+    "eighty-layers": Made(80, prompts=8, answered=1),
+}
+
+
+@pytest.mark.parametrize("slug", ODD)
+def test_pages_of_odd_models_open_and_move_in_silence(context: BrowserContext, tmp_path: Path, slug: str) -> None:
+    library = named_terms(3, 6)
+    rows = model_tables(slug, ODD[slug], library)
+    bare = [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("low", "high", "null_mean", "null_high", "null_p")]
+    if slug == "one-model-all-unsure":
+        rows["profiles"] = rows["profiles"].with_columns(bare)
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared_tables(library), [slug], lambda _: rows))
+    atlas = watched(context, path)
+    atlas.load()
+    atlas.page.locator("#map").focus()
+    atlas.page.keyboard.press("End")
+    expect(atlas.page.locator("#layer-name")).to_have_text(named(ODD[slug].layers - 1))
+    atlas.page.keyboard.press("ArrowDown")
+    atlas.page.locator("#term-name").fill(library.terms["concept-0"][0])
+    atlas.page.locator("#axis").select_option("depth")
+    expect(atlas.page.locator("#verdict")).not_to_be_empty()
+    text = atlas.page.locator("body").inner_text()
+    assert not re.search(r"\b(NaN|undefined|null p|Infinity|\[object)", text)
+    if slug == "no-pictures-no-lesions":
+        assert "No pictures of this concept" in text
+    if slug == "one-model-all-unsure":
+        assert "not localised" in text
+    if slug == "no-saliency-no-neighbours":
+        assert "Not measured" in text
+    assert atlas.said == []
+    atlas.page.close()
+
+
+def test_an_axis_of_eighty_layers_names_the_last(context: BrowserContext, tmp_path: Path) -> None:
+    library = named_terms(2, 4)
+    rows = model_tables("deep", Made(80, prompts=4, answered=1), library)
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared_tables(library), ["deep"], lambda _: rows))
+    atlas = watched(context, path)
+    atlas.load()
+    for panel in ("map", "profile-activations"):
+        _, content = atlas.download(panel, "SVG")
+        assert ">79</text>" in content
+        assert ">0</text>" in content
+    assert atlas.said == []
+    atlas.page.close()
