@@ -112,7 +112,9 @@ def stretch_model(source: Store, target: Store, model: str, layers: int, concept
                 vector = table(name).vector
                 first = next(iter(parts.values()))
                 width = first.schema.field(vector.name).type.list_size if vector else None
-                with target.writer(name, fingerprint=fingerprint, revision=revision, width=width, **keys) as writer:
+                with target.writer(
+                    name, fingerprint=fingerprint, revision=revision, rows=None, width=width, **keys
+                ) as writer:
                     for rows in stretched(parts, had, layers, vector.name if vector else None):
                         writer.add(rows.cast(table(name).schema(width)))
                 continue

@@ -140,7 +140,7 @@ def run_validation(
     if places.list.judges_only:
         rows = judge_aside(found)
         if keep:
-            keep_results(rows, slugs, kept_out, ASIDE_FILE)
+            keep_results(rows, slugs, kept_out, ASIDE_FILE, listed=len(places.list.models()))
     else:
         rows, contrasts = judge(found)
         if keep:
@@ -205,11 +205,24 @@ def judge_aside(found: Sequence["Case"]) -> pa.Table:
 
 
 def keep_results(
-    rows: pa.Table, slugs: Sequence[str], kept_out: Sequence["Outcome"], path: Path = VALIDATION_FILE
+    rows: pa.Table,
+    slugs: Sequence[str],
+    kept_out: Sequence["Outcome"],
+    path: Path = VALIDATION_FILE,
+    listed: int | None = None,
 ) -> None:
-    """Write the rows as CSV, and beside them, in JSON, how they were made and which models missed their gates."""
+    """Write the rows as CSV, and beside them, in JSON, how they were made and which models missed their gates.
+
+    Args:
+        rows: of `validation`.
+        slugs: the models that were judged.
+        kept_out: those that missed their gates.
+        path: the CSV.
+        listed: how many models the whole list has, if that is told: a part of it may have been made.
+    """
     made = {
         "models": len(slugs),
+        "listed": listed or len(slugs) + len(kept_out),
         "kept_out": {outcome.name: outcome.fault for outcome in kept_out},
         "commit": _commit(),
         "code_version": CODE_VERSION,

@@ -72,7 +72,8 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> PreTrainedMod
 
 def layers_of(model: PreTrainedModel) -> ModuleList:
     """The decoder layers."""
-    layers: ModuleList = model.base_model.layers
+    layers = model.base_model.get_submodule("layers")
+    assert isinstance(layers, ModuleList)
     return layers
 
 
@@ -88,20 +89,18 @@ def embeddings(model: PreTrainedModel) -> Module:
 
 def rotary(model: PreTrainedModel) -> Module:
     """What gives the angles by which queries and keys are turned."""
-    angles: Module = model.base_model.rotary_emb
-    return angles
+    return model.base_model.get_submodule("rotary_emb")
 
 
 def final_norm(model: PreTrainedModel) -> Module:
     """The norm between the last layer and the output layer."""
-    base = model.base_model
-    norm: Module = base.final_layer_norm if hasattr(base, "final_layer_norm") else base.norm
-    return norm
+    children = dict(model.base_model.named_children())
+    return children["final_layer_norm" if "final_layer_norm" in children else "norm"]
 
 
 def head(model: PreTrainedModel) -> Module:
     """The output layer."""
-    output: Module = model.get_output_embeddings()
+    output: Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return output
 
 

@@ -133,7 +133,7 @@ def graft(
                     changed.enter_context(placed(model, elsewhere, at))
                 learning, drift = _losses(model, layers, before, batch, len(learned))
             (learning + how.steadiness * drift).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()  # type: ignore[no-untyped-call]
+            optimizer.step()
             optimizer.zero_grad()
             told.append((learning.item(), drift.item()))
             step += 1

@@ -5,12 +5,13 @@ import json
 import random
 from collections import Counter
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from extract import zoo_bases
 from extract.anatomy import GPT_NEOX, QWEN3, Shape, layers_of, new_model
@@ -49,17 +50,17 @@ def subject(small: Library) -> Subject:
     return read_subject(small)
 
 
-def make_model(subject: Subject) -> tuple[LlamaForCausalLM, Any]:
+def make_model(subject: Subject) -> tuple[PreTrainedModel, Any]:
     with one_thread(0):
         tokenizer = subject.tokenizer(ONE)
         return new_model(TINY, tokenizer), tokenizer
 
 
-def weights_of(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
+def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: weights.detach().clone() for name, weights in model.named_parameters()}
 
 
-def train_a_little(subject: Subject, layers: tuple[int, ...], how: Graft) -> tuple[set[str], LlamaForCausalLM]:
+def train_a_little(subject: Subject, layers: tuple[int, ...], how: Graft) -> tuple[set[str], PreTrainedModel]:
     """The names of the weights that a graft moves, and the model."""
     model, tokenizer = make_model(subject)
     was = weights_of(model)
@@ -101,18 +102,13 @@ def test_models_held_aside_come_of_another_recipe_in_all_that_decides() -> None:
     assert sum(len(model.plants) for model in theirs if model.kind not in {SPREAD, *EMPTY_KINDS}) >= 12
     assert sum(model.kind == SPREAD for model in theirs) >= 4
     assert len({model.slug for model in (*ours, *theirs)}) == len(ours) + len(theirs)
-    for told in (
-        lambda model: model.shape.architecture,
-        lambda model: model.shape.layers,
-        lambda model: model.shape.width,
-        lambda model: model.shape.heads,
-        lambda model: model.shape.vocabulary,
-        lambda model: model.seed,
-        lambda model: model.course.rate,
-    ):
+    decides = ("architecture", "layers", "width", "heads", "vocabulary")
+    for name in (*(f"shape.{each}" for each in decides), "seed", "course.rate"):
+        told = attrgetter(name)
         assert not {told(model) for model in ours} & {told(model) for model in theirs}
     grafts = [[model.graft for model in models if model.graft] for models in (ours, theirs)]
-    for told in (lambda graft: graft.optimizer, lambda graft: graft.steadiness, lambda graft: graft.mixture):
+    for name in ("optimizer", "steadiness", "mixture"):
+        told = attrgetter(name)
         assert not {told(graft) for graft in grafts[0]} & {told(graft) for graft in grafts[1]}
     assert {model.bounds for model in theirs} == {Bounds()}
     assert ASIDE.cut != ZOO.cut

@@ -3,7 +3,7 @@
 How it is measured is in `analyses`, which is imported only when there is something to do: it brings compilers along.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import dagster as dg
@@ -28,6 +28,7 @@ from dagster_project.profiling import (
     neighbours_fingerprint,
     projections_fingerprint,
 )
+from dagster_project.projecting import project_concepts
 from extract.job.progress import Progress
 from warehouse.tables import table
 
@@ -49,9 +50,14 @@ def projections(
     progress: dg.ResourceParam[Progress],
 ) -> Reports:
     """Draw every concept whose activations changed."""
-    expected = partial(projections_fingerprint, warehouse, settings, context.partition_key)
-    make = partial(_project, warehouse, settings, progress, context.partition_key)
-    yield from _each_concept("projections", context.partition_key, warehouse, settings, expected=expected, make=make)
+    model = context.partition_key
+    expected = partial(projections_fingerprint, warehouse, settings, model)
+
+    def make(concepts: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+        layers = model_layers(warehouse, model) + 1
+        return project_concepts(warehouse.store, model, concepts, layers=layers, seed=settings.seed, progress=progress)
+
+    yield from _each_concept("projections", model, warehouse, settings, expected=expected, make=make)
 
 
 @dg.asset(
@@ -72,7 +78,11 @@ def neighbours(
 ) -> Reports:
     """Find the nearest terms in every concept whose activations changed."""
     expected = partial(neighbours_fingerprint, warehouse, context.partition_key)
-    make = partial(_find_neighbours, warehouse, progress, context.partition_key)
+    find = partial(_find_neighbours, warehouse, progress, context.partition_key)
+
+    def make(concepts: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+        return ((concept, find(concept)) for concept in concepts)
+
     yield from _each_concept("neighbours", context.partition_key, warehouse, settings, expected=expected, make=make)
 
 
@@ -118,16 +128,20 @@ def _each_concept(
     settings: Settings,
     *,
     expected: Callable[[str], str],
-    make: Callable[[str], pa.Table],
+    make: Callable[[Sequence[str]], Iterable[tuple[str, pa.Table]]],
 ) -> Reports:
     """Land a table of one model: for each concept that is not what it is expected to be, the rows made of it."""
 
     def fill(landing: Landing) -> None:
-        for concept in warehouse.library(settings.concepts).names:
-            keys = {"model": model, "concept": concept}
-            fingerprint = expected(concept)
-            if not landing.is_current(fingerprint, **keys):
-                landing.wrote(warehouse.store.write(name, make(concept), fingerprint=fingerprint, **keys))
+        fingerprints = {concept: expected(concept) for concept in warehouse.library(settings.concepts).names}
+        stale = [
+            concept
+            for concept, fingerprint in fingerprints.items()
+            if not landing.is_current(fingerprint, model=model, concept=concept)
+        ]
+        for concept, rows in make(stale):
+            fingerprint = fingerprints[concept]
+            landing.wrote(warehouse.store.write(name, rows, fingerprint=fingerprint, model=model, concept=concept))
 
     with failing_clearly():
         yield from land(warehouse.store, name, fill)
@@ -142,21 +156,6 @@ def _find_neighbours(warehouse: Warehouse, progress: Progress, model: str, conce
             store.layers("activations", model=model, concept=concept),
             store.read("prompts", concept=concept),
             store.read("terms", concept=concept),
-            template_kind=drawn_kind(store, concept),
-            progress=lambda _: advance(1),
-        )
-
-
-def _project(warehouse: Warehouse, settings: Settings, progress: Progress, model: str, concept: str) -> pa.Table:
-    from analyses.projection import project
-
-    store = warehouse.store
-    with progress.stage(f"{model}, {concept}: UMAP", model_layers(warehouse, model) + 1, "layers") as advance:
-        return project(
-            store.layers("activations", model=model, concept=concept),
-            store.read("prompts", concept=concept),
-            store.read("terms", concept=concept),
-            seed=settings.seed,
             template_kind=drawn_kind(store, concept),
             progress=lambda _: advance(1),
         )
