@@ -1,10 +1,10 @@
 """How long questions take as models are added: a warehouse of many models, made of one by links.
 
-The small tables of one measured model (everything but vectors, draws and pictures) are linked under other slugs; DuckDB
-opens each file by itself, so that links cost it what copies would, apart from the disk. Four questions are asked through
-the catalog as `vesalius sql` asks them, once to warm up and then a few times: one model's layers, one concept of all
-models, all concepts of all models, and the prompts' lesions of all models. Wall time and processor time of the
-fastest round are printed, and as the last line one JSON object with the slopes for one more model.
+The small tables of one measured model (everything but vectors, draws and pictures) are linked under other slugs. DuckDB
+opens each file by itself, so that links cost it what copies would, apart from reading them off the disk. Four questions
+are asked through the catalog as `vesalius sql` asks them, once to warm up and then a few times: one model's layers, one
+concept of all models, all concepts of all models, and the prompts' lesions of all models. Wall time and processor time
+of the fastest round are printed, and as the last line one JSON object with the slopes for one more model.
 
     python benchmarks/querying.py --warehouse warehouse/data --model reference
 """
