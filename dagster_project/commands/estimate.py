@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from extract.room import Room
 
 ANALYSES_SECONDS = 2.4
-"""Of one processor, for a concept and a layer: profiles with 1,000 resamples, layouts, maps. *Measured* on the embedded
-models, of width 64 and 128: 175 seconds for 8 concepts and 9 layers."""
+"""Of one processor, for a concept and a layer: profiles with 1,000 resamples, layouts, maps. Rough: 175 seconds for 8
+concepts and 9 layers of an embedded model (another time 138 and 114); how it grows with layers and terms is assumed."""
 
 ANALYSES_BYTES = 350_000
 """Of tables and pictures, for a concept and a layer; *measured* on the same."""
