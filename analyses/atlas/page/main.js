@@ -56,6 +56,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
+    showAll();
     remember(false);
     drawTerms(block);
     if (changed("model")) drawModel(block);
