@@ -264,6 +264,7 @@ async function svgOf(place) {
   const before = document.documentElement.dataset.theme;
   await setTheme("light");
   if (state.beside) await drawCompare(current, drawing);
+  show(views.get(place));
   const svg = await views.get(place).view.background("#ffffff").toSVG();
   views.get(place).view.background("transparent");
   await setTheme(before);
@@ -282,7 +283,7 @@ function printLight() {
   let before = null;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
-    setTheme("light");
+    Promise.resolve(setTheme("light")).then(showAll);
   });
   addEventListener("afterprint", () => before && setTheme(before));
 }
