@@ -1,4 +1,4 @@
-"""The page `docs/findings.md`: every claim that is put to the test, whose it is, its question, and the rule of its verdict.
+"""The page `docs/findings.md`: every claim that is put to the test, its question, and the rule of its verdict.
 
 What is claimed and how it is measured is in `claims`; what was found in a model is in the table `findings`.
 """
@@ -12,17 +12,17 @@ _HEADER = f"""# Findings
 
 Written by `vesalius docs` from the claims in `analyses/claims`; a test fails while the page and the claims differ.
 
-A *claim* is a sentence about a model that numbers can refute. For each model a claim gets an estimate with a 95% interval, and a
-verdict by a rule that was there before the model:
+A *claim* is a sentence about a model that numbers can refute. For each model a claim gets an estimate with a 95%
+interval, and a verdict by a rule that was there before the model:
 
 | verdict | when |
 |---|---|
 | supported | the whole interval lies above the threshold; where a null is named, also p ≤ {LARGEST_P:g} under it |
 | refuted | the whole interval lies below the threshold |
-| undecided | anything else: the interval spans the threshold, or something was not measured, and the sentence says what |
+| undecided | anything else: the interval spans the threshold, or something was not measured |
 
-Every estimate points the same way: the larger, the more it speaks for the claim. `vesalius findings MODEL` prints what was found;
-the rows are in the table [`findings`](tables.md), each with its sentence.
+Every estimate points the same way: the larger, the more it speaks for the claim. `vesalius findings MODEL` prints what
+was found; the rows are in the table [`findings`](tables.md), each with a sentence that also says what is missing.
 """
 
 

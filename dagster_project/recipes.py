@@ -21,7 +21,7 @@ _RECIPE = re.compile(
     re.MULTILINE,
 )
 _RESULT = re.compile(r"\n```text\n(?P<result>(?:(?!```)[^\n]*\n)*)```\n")
-_LISTS = {
+_LISTS: dict[str, Callable[[], list[str]]] = {
     "<!-- made from sql/analyses by warehouse.sql_files.markdown -->": lambda: list(markdown(named_queries())),
     "<!-- made from sql/views -->": lambda: [
         "| name | what it is |",
@@ -75,10 +75,9 @@ def refreshed(page: str, ask: Callable[[str], pa.Table]) -> str:
 
 def as_text(rows: pa.Table) -> str:
     """Rows as they stand in the page: as on a terminal that is as wide as it needs to be."""
-    for place, field in enumerate(rows.schema):
-        if pa.types.is_floating(field.type):
-            # What is rounded to nothing is 0, from whichever side.
-            rows = rows.set_column(place, field, pc.add(rows[field.name], 0.0))
+    # What is rounded to nothing is 0, from whichever side.
+    columns = [pc.add(column, 0.0) if pa.types.is_floating(column.type) else column for column in rows.columns]
+    rows = pa.table(columns, names=rows.column_names)
     out = io.StringIO()
     Console(file=out, width=10_000, color_system=None, markup=False, highlight=False).print(rows_table(rows))
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))

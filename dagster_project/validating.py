@@ -25,6 +25,7 @@ from dagster_project.profiling import measured_concept, model_layers
 from dagster_project.progress import LogProgress
 from dagster_project.running import run_models, write_library
 from extract.job.extracting import TABLES as EXTRACTED
+from extract.job.progress import Progress
 from extract.library import CONCEPTS
 from extract.models import ModelEntry
 from warehouse.atomic import replacing
@@ -84,7 +85,13 @@ class Places:
 
 
 def run_validation(
-    places: Places, models: Sequence["ZooModel"], *, jobs: int, keep: bool, told: Callable[[str], None]
+    places: Places,
+    models: Sequence["ZooModel"],
+    *,
+    jobs: int,
+    keep: bool,
+    told: Callable[[str], None],
+    progress: Progress,
 ) -> list[str]:
     """Train, measure and judge models of the zoo; what is there already is not made again.
 
@@ -95,6 +102,7 @@ def run_validation(
         keep: whether results are kept in the project: those of the zoo for `validation` and as the contrasts of every
             map, those of models held aside as rows of their own that nothing is fitted to.
         told: called with a line as each model is trained or measured.
+        progress: is shown how far training and measuring are.
 
     Returns:
         What came out, as lines of Markdown.
@@ -112,15 +120,21 @@ def run_validation(
         cut = places.list.cut
         write_small_library(CONCEPTS, places.library, labels=cut.labels, terms=cut.terms, last=cut.last)
 
-    def trained(outcome: "Outcome", done: int, count: int) -> None:
-        told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{outcome.fault and ': ' + outcome.fault}")
+    with progress.stage("train", len(models), "models") as advance:
 
-    outcomes = train_zoo(models, places.library, places.models, jobs, trained)
+        def trained(outcome: "Outcome", done: int, count: int) -> None:
+            fault = outcome.fault and f": {outcome.fault}"
+            told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{fault}")
+            advance(1)
+
+        outcomes = train_zoo(models, places.library, places.models, jobs, trained)
     slugs = sorted(outcome.name for outcome in outcomes if not outcome.fault)
     if not slugs:
         raise ModelError(f"No model could be trained. {outcomes[0].fault}")
-    for number, slug in enumerate(measure_side_by_side(places, slugs, jobs), start=1):
-        told(f"{number}/{len(slugs)} measured: {slug}")
+    with progress.stage("measure", len(slugs), "models") as advance:
+        for number, slug in enumerate(measure_side_by_side(places, slugs, jobs), start=1):
+            told(f"{number}/{len(slugs)} measured: {slug}")
+            advance(1)
     found = cases(places, [model for model in models if model.slug in set(slugs)])
     kept_out = [outcome for outcome in outcomes if outcome.fault]
     if places.list.judges_only:

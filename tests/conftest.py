@@ -63,6 +63,15 @@ def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return root
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on a disk alone, for what has nothing to do with where a warehouse lies."""
+    root = tmp_path_factory.mktemp("small")
+    build_warehouse(root)
+    build_catalog(root)
+    return root
+
+
 @pytest.fixture(params=["disk", "s3"])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | ObjectPlace:
     """An empty place for a warehouse: a folder, then a prefix in a bucket."""

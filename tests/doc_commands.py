@@ -26,7 +26,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```\s*$", re.DOTALL | re.MULTILINE
 )
 UsageError = BadParameter.__mro__[1]
-"""What Typer raises at a line that it does not take: the error of the click that it brings along, which has no name there."""
+"""What Typer raises at a line that it does not take: the error of the click that it brings along."""
 
 _JOINS = {"&&", "||", "|", ";", "&"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -143,6 +143,8 @@ def parse(command: Command, application: TyperCommand | TyperGroup) -> None:
     """
     arguments = [word for word in command.arguments if not (_PLACEHOLDER.match(word) and word.startswith("["))]
     name = command.program
+    if arguments in (["--version"], ["--help"]):
+        return  # They answer while they are read.
     while isinstance(application, TyperGroup):
         context = application.make_context(name, arguments)
         rest = [*context._protected_args, *context.args]

@@ -7,24 +7,14 @@ from runpy import run_path
 
 import polars as pl
 import pytest
-from warehouse_fixture import build_warehouse
 
-from warehouse.catalog import build_catalog
 from warehouse.query import run_query
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "where_is_it_kept.py"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("warehouse")
-    build_warehouse(root)
-    build_catalog(root)
-    return root
-
-
-def test_as_a_script_it_writes_the_figure(root: Path, tmp_path: Path) -> None:
-    options = ["--warehouse", str(root), "--model", "planted", "--out", "figure.svg"]
+def test_as_a_script_it_writes_the_figure(small: Path, tmp_path: Path) -> None:
+    options = ["--warehouse", str(small), "--model", "planted", "--out", "figure.svg"]
     done = subprocess.run(
         [sys.executable, NOTEBOOK, "--", *options],
         cwd=tmp_path,
@@ -38,12 +28,12 @@ def test_as_a_script_it_writes_the_figure(root: Path, tmp_path: Path) -> None:
     assert "drugs by specialty in planted" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
 
 
-def test_its_figure_shows_what_the_macros_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VESALIUS_WAREHOUSE", str(root))
+def test_its_figure_shows_what_the_macros_give(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VESALIUS_WAREHOUSE", str(small))
     monkeypatch.setattr(sys, "argv", [str(NOTEBOOK)])
     _, found = run_path(str(NOTEBOOK))["app"].run()
     assert found["models"]["model"].to_list() == ["0042", "planted"]
-    expected = pl.DataFrame(run_query(root, "FROM layer_profile('0042', 'drugs', 'specialty')"))
+    expected = pl.DataFrame(run_query(small, "FROM layer_profile('0042', 'drugs', 'specialty')"))
     assert found["profile"].equals(expected)
     shown = found["figure"].to_dict()["datasets"].values()
     layers = [[row["layer"] for row in rows] for rows in shown]

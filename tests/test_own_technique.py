@@ -1,4 +1,4 @@
-"""The page `docs/own-technique.md` is true: its blocks, applied to a copy of the code, give a table that SQL can ask."""
+"""The page `docs/own-technique.md` is true: its blocks, applied to a copy of the code, give a table for SQL."""
 
 import json
 import os
@@ -43,14 +43,15 @@ with dg.DagsterInstance.ephemeral() as instance:
         (made,) = done.asset_materializations_for_node("drifts")
         written.append(made.metadata["files_written"].value)
 build_catalog(root)
-rows = run_query(root, "SELECT layer, value, low, high, n FROM drifts WHERE concept = 'drugs' ORDER BY layer").to_pylist()
+rows = run_query(root, "SELECT layer, value, low, high, n FROM drifts ORDER BY layer").to_pylist()
 
 def slow(layer):
     asking = [name for name, kind, _, held_out, _ in TEMPLATES["drugs"] if kind == "asking" and not held_out]
     turned = []
     for term in TERMS["drugs"]:
         for template in asking:
-            one, other = (vector("planted", "drugs", at, "last", template, term).astype(float) for at in (layer - 1, layer))
+            at = [vector("planted", "drugs", each, "last", template, term) for each in (layer - 1, layer)]
+            one, other = (each.astype(float) for each in at)
             turned.append(1 - one @ other / np.linalg.norm(one) / np.linalg.norm(other))
     return float(np.mean(turned))
 

@@ -5,12 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
-from warehouse_fixture import build_warehouse
 
 from dagster_project import recipes
 from dagster_project.cli import app
 from dagster_project.defs import resources
-from warehouse.catalog import build_catalog
 from warehouse.query import run_query
 
 PAGE = Path(__file__).parents[1] / "docs" / "sql.md"
@@ -40,25 +38,17 @@ End.
 """
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("warehouse")
-    build_warehouse(root)
-    build_catalog(root)
-    return root
-
-
 def test_there_are_twenty_recipes_numbered_in_order() -> None:
     assert [recipe.title.split(".")[0] for recipe in RECIPES] == [str(number) for number in range(1, 21)]
     assert all(recipe.title.endswith("?") for recipe in RECIPES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.title for recipe in RECIPES])
-def test_a_recipe_runs_and_gives_the_columns_of_the_page(root: Path, recipe: recipes.Recipe) -> None:
+def test_a_recipe_runs_and_gives_the_columns_of_the_page(small: Path, recipe: recipes.Recipe) -> None:
     sql = recipe.sql
-    for large, small in SMALLER.items():
-        sql = sql.replace(large, small)
-    found = run_query(root, sql)
+    for there, here in SMALLER.items():
+        sql = sql.replace(there, here)
+    found = run_query(small, sql)
     shown = ["0042" if name == "reference" else name for name in recipe.columns]
     assert found.column_names == shown, "run `vesalius recipes`"
     assert found.num_rows
@@ -87,10 +77,10 @@ def test_the_page_is_current_but_for_numbers(monkeypatch: pytest.MonkeyPatch) ->
     assert recipes.refreshed(text, lambda sql: sql) == text, "run `vesalius recipes`"  # type: ignore[arg-type, return-value]
 
 
-def test_the_command_writes_the_page(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_the_page(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "sql.md").write_text(PAGE_OF_ONE)
     monkeypatch.setattr(resources, "PROJECT", tmp_path)
-    done = CliRunner().invoke(app, ["recipes", "--warehouse", str(root)])
+    done = CliRunner().invoke(app, ["recipes", "--warehouse", str(small)])
     assert done.exit_code == 0, done.output
     assert "```text\none\n  1\n```" in (tmp_path / "docs" / "sql.md").read_text()

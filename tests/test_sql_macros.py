@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 import warehouse_fixture as fixture
-from warehouse_fixture import LAYERS, build_warehouse, vector
+from warehouse_fixture import LAYERS, vector
 
-from warehouse.catalog import build_catalog
 from warehouse.errors import QueryError
 from warehouse.query import run_query
 from warehouse.sql_files import VIEWS, named_queries
@@ -19,21 +18,13 @@ from warehouse.store import Store
 MACROS = {name: file for name, file in named_queries(VIEWS).items() if "AS TABLE" in file.sql}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("warehouse")
-    build_warehouse(root)
-    build_catalog(root)
-    return root
-
-
-def rows(root: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = run_query(root, sql).to_pylist()
+def rows(small: Path, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = run_query(small, sql).to_pylist()
     return found
 
 
-def read(root: Path, name: str, **keys: str) -> pl.DataFrame:
-    frame = pl.from_arrow(Store(root).read(name, **keys))
+def read(small: Path, name: str, **keys: str) -> pl.DataFrame:
+    frame = pl.from_arrow(Store(small).read(name, **keys))
     assert isinstance(frame, pl.DataFrame)
     return frame
 
@@ -68,10 +59,10 @@ def mean_cosines(model: str, layer: int, position: str, templates: list[str], te
 )
 @pytest.mark.parametrize("model", LAYERS)
 def test_nearest_averages_cosines_over_templates(
-    root: Path, model: str, options: str, position: str, templates: list[str]
+    small: Path, model: str, options: str, position: str, templates: list[str]
 ) -> None:
     for layer in range(-1, LAYERS[model]):
-        found = rows(root, f"FROM nearest('{model}', 'drugs', {layer}, 'aspirin'{options})")
+        found = rows(small, f"FROM nearest('{model}', 'drugs', {layer}, 'aspirin'{options})")
         expected = mean_cosines(model, layer, position, templates, "aspirin")
         assert [row["neighbour"] for row in found] == sorted(expected, key=lambda term: -expected[term])
         assert [row["cosine"] for row in found] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-6)
@@ -83,16 +74,16 @@ def test_nearest_averages_cosines_over_templates(
             assert row["same_label"] == (row["label"] == "pain" if known else None)
 
 
-def test_nearest_takes_how_many_by_place_or_by_name_and_leaves_control_spellings_out(root: Path) -> None:
-    assert len(rows(root, "FROM nearest('planted', 'drugs', 1, 'aspirin', 2)")) == 2
-    assert len(rows(root, "FROM nearest('planted', 'drugs', 1, 'aspirin', k := 3)")) == 3
-    ages = rows(root, "FROM nearest('planted', 'age', 0, '1', labelling := 'years')")
+def test_nearest_takes_how_many_by_place_or_by_name_and_leaves_control_spellings_out(small: Path) -> None:
+    assert len(rows(small, "FROM nearest('planted', 'drugs', 1, 'aspirin', 2)")) == 2
+    assert len(rows(small, "FROM nearest('planted', 'drugs', 1, 'aspirin', k := 3)")) == 3
+    ages = rows(small, "FROM nearest('planted', 'age', 0, '1', labelling := 'years')")
     assert {(row["neighbour"], row["label"]) for row in ages} == {("2", "2.0"), ("30", "30.0")}
-    assert rows(root, "FROM nearest('planted', 'drugs', 1, 'no such drug')") == []
+    assert rows(small, "FROM nearest('planted', 'drugs', 1, 'no such drug')") == []
 
 
-def test_nearest_reads_one_row_group_of_one_file(root: Path) -> None:
-    plan = rows(root, "EXPLAIN ANALYZE FROM nearest('planted', 'drugs', 1, 'aspirin')")[0]["explain_value"]
+def test_nearest_reads_one_row_group_of_one_file(small: Path) -> None:
+    plan = rows(small, "EXPLAIN ANALYZE FROM nearest('planted', 'drugs', 1, 'aspirin')")[0]["explain_value"]
     assert "Scanning Files: 1/6" in plan
     assert "Row Groups Scanned: 1 / 4" in plan
 
@@ -109,10 +100,10 @@ def test_nearest_reads_one_row_group_of_one_file(root: Path) -> None:
 )
 @pytest.mark.parametrize("model", LAYERS)
 def test_patch_effect_is_the_ratio_of_sums_over_pairs(
-    root: Path, model: str, options: str, site: str, position: str, term: str | None
+    small: Path, model: str, options: str, site: str, position: str, term: str | None
 ) -> None:
-    found = rows(root, f"FROM patch_effect('{model}', 'drugs'{options})")
-    pairs = read(root, "patches", model=model, concept="drugs").filter(
+    found = rows(small, f"FROM patch_effect('{model}', 'drugs'{options})")
+    pairs = read(small, "patches", model=model, concept="drugs").filter(
         (pl.col("site") == site) & (pl.col("position") == position) & (pl.col("template") == "ask-specialty")
     )
     if term is not None:
@@ -134,24 +125,24 @@ def test_patch_effect_is_the_ratio_of_sums_over_pairs(
     assert found == []
 
 
-def test_patch_effect_agrees_with_the_view(root: Path) -> None:
+def test_patch_effect_agrees_with_the_view(small: Path) -> None:
     of_view = rows(
-        root,
+        small,
         "SELECT labelling, layer, restored, pairs, pairs_left_out FROM patch_effects "
         "WHERE model = 'planted' AND concept = 'drugs' AND variant = '' AND site = 'resid' AND position = 'last' "
         "ORDER BY ALL",
     )
     of_macro = rows(
-        root,
+        small,
         "SELECT labelling, layer, restored, pairs, pairs_left_out FROM patch_effect('planted', 'drugs') ORDER BY ALL",
     )
     assert of_macro == of_view != []
 
 
 @pytest.mark.parametrize("model", LAYERS)
-def test_layer_profile_puts_a_profile_beside_all_it_is_read_against(root: Path, model: str) -> None:
+def test_layer_profile_puts_a_profile_beside_all_it_is_read_against(small: Path, model: str) -> None:
     for labelling in ("specialty", "mechanism"):
-        found = rows(root, f"FROM layer_profile('{model}', 'drugs', '{labelling}')")
+        found = rows(small, f"FROM layer_profile('{model}', 'drugs', '{labelling}')")
         values = fixture.silhouettes(model, "drugs", labelling)
         control = fixture.silhouettes(model, "countries", "continent")
         assert [row["layer"] for row in found] == list(range(-1, LAYERS[model]))
@@ -171,31 +162,31 @@ def test_layer_profile_puts_a_profile_beside_all_it_is_read_against(root: Path, 
         assert [row["planted"] for row in found] == (truth if is_planted else [None] * len(values))
 
 
-def test_layer_profile_takes_other_metrics_kinds_and_spellings(root: Path) -> None:
-    neutral = rows(root, "FROM layer_profile('planted', 'drugs', 'specialty', template_kind := 'neutral')")
+def test_layer_profile_takes_other_metrics_kinds_and_spellings(small: Path) -> None:
+    neutral = rows(small, "FROM layer_profile('planted', 'drugs', 'specialty', template_kind := 'neutral')")
     assert {row["value"] for row in neutral} == {0.9}
-    words = rows(root, "FROM layer_profile('planted', 'age', metric := 'r2_ridge', variant := 'words')")
+    words = rows(small, "FROM layer_profile('planted', 'age', metric := 'r2_ridge', variant := 'words')")
     assert [row["value"] for row in words] == fixture.R2
     assert {row["control"] for row in words} == {None}
-    both = rows(root, "FROM layer_profile('planted', 'drugs')")
+    both = rows(small, "FROM layer_profile('planted', 'drugs')")
     assert {row["labelling"] for row in both} == {"mechanism", "specialty"}
 
 
-def maps(root: Path, model: str, mode: str) -> dict[tuple[str, int], float]:
-    frame = read(root, "knowledge_map", model=model, concept="drugs").filter(pl.col("mode") == mode)
+def maps(small: Path, model: str, mode: str) -> dict[tuple[str, int], float]:
+    frame = read(small, "knowledge_map", model=model, concept="drugs").filter(pl.col("mode") == mode)
     return {(row["labelling"], row["layer"]): row["confidence"] for row in frame.to_dicts()}
 
 
 @pytest.mark.parametrize("mode", ["consensus", "paper"])
 @pytest.mark.parametrize("side", ["layer", "depth"])
 @pytest.mark.parametrize(("a", "b"), [("planted", "0042"), ("0042", "planted"), ("planted", "planted")])
-def test_compare_sets_two_maps_side_by_side(root: Path, a: str, b: str, side: str, mode: str) -> None:
-    found = rows(root, f"FROM compare('{a}', '{b}', side := '{side}', mode := '{mode}')")
-    of_a, of_b = maps(root, a, mode), maps(root, b, mode)
+def test_compare_sets_two_maps_side_by_side(small: Path, a: str, b: str, side: str, mode: str) -> None:
+    found = rows(small, f"FROM compare('{a}', '{b}', side := '{side}', mode := '{mode}')")
+    of_a, of_b = maps(small, a, mode), maps(small, b, mode)
     verdicts = {
         model: {
             row["labelling"]: row["verdict"]
-            for row in read(root, "localisations", model=model, concept="drugs").to_dicts()
+            for row in read(small, "localisations", model=model, concept="drugs").to_dicts()
             if row["mode"] == mode
         }
         for model in (a, b)
@@ -221,31 +212,31 @@ def test_compare_sets_two_maps_side_by_side(root: Path, a: str, b: str, side: st
     assert found == []
 
 
-def test_compare_is_narrowed_to_a_concept_and_labelling_and_empty_for_an_unknown_model(root: Path) -> None:
-    found = rows(root, "FROM compare('planted', '0042', concept := 'drugs', labelling := '')")
+def test_compare_is_narrowed_to_a_concept_and_labelling_and_empty_for_an_unknown_model(small: Path) -> None:
+    found = rows(small, "FROM compare('planted', '0042', concept := 'drugs', labelling := '')")
     assert {row["labelling"] for row in found} == {""}
     assert len(found) == max(LAYERS.values())
-    assert rows(root, "FROM compare('planted', '0042', concept := 'age')") == []
-    assert rows(root, "FROM compare('planted', 'no-such-model')") == []
+    assert rows(small, "FROM compare('planted', '0042', concept := 'age')") == []
+    assert rows(small, "FROM compare('planted', 'no-such-model')") == []
 
 
 @pytest.mark.parametrize("name", MACROS)
-def test_a_macro_takes_the_parameters_and_gives_the_columns_of_its_comment(root: Path, name: str) -> None:
+def test_a_macro_takes_the_parameters_and_gives_the_columns_of_its_comment(small: Path, name: str) -> None:
     file = MACROS[name]
     ((parameters, comment),) = (
         tuple(row.values())
-        for row in rows(root, f"SELECT parameters, comment FROM duckdb_functions() WHERE function_name = '{name}'")
+        for row in rows(small, f"SELECT parameters, comment FROM duckdb_functions() WHERE function_name = '{name}'")
     )
     assert parameters == [one.name for one in file.parameters]
     assert all(one.doc in comment for one in file.parameters)
     assert all(doc in comment for _, doc in file.columns)
     given = {"model": "'planted'", "concept": "'drugs'", "layer": "1", "term": "'aspirin'", "a": "'planted'"}
     values = [given.get(one.name, "'0042'") for one in file.parameters if one.required]
-    found = run_query(root, f"FROM {name}({', '.join(values)})")
+    found = run_query(small, f"FROM {name}({', '.join(values)})")
     assert found.column_names == [column for column, _ in file.columns]
     assert found.num_rows
     with pytest.raises(QueryError):
-        run_query(root, f"FROM {name}({', '.join(values[:-1])})")
+        run_query(small, f"FROM {name}({', '.join(values[:-1])})")
 
 
 @pytest.mark.parametrize("name", MACROS)

@@ -8,12 +8,15 @@ import pytest
 from analyses.contrasts import CANDIDATES, best_contrasts, contrasts
 from analyses.validity import ASIDE_FILE, VALIDATION_FILE, consensus_of, kept_validation
 from dagster_project.validating import Places, cases, judge, judge_aside, keep_results, run_validation
+from extract.job.progress import LineProgress
 from extract.zoo import EMPTY_KINDS, PLANT_KINDS, small_zoo, zoo
 from extract.zoo_lists import SMALL, aside
 from warehouse.errors import InputError
 from warehouse.tables import table
 
 pytestmark = pytest.mark.slow
+
+SILENT = LineProgress(lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def page(places, told):
-    return run_validation(places, small_zoo(), jobs=2, keep=False, told=told.append)
+    return run_validation(places, small_zoo(), jobs=2, keep=False, told=told.append, progress=SILENT)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_what_a_planted_model_was_never_told_is_localised_nowhere(judged):
 def test_a_second_run_trains_and_measures_nothing(places, page):
     files = sorted(places.folder.rglob("*.parquet")) + sorted(places.folder.rglob("*.safetensors"))
     before = {path: path.stat().st_mtime_ns for path in files}
-    assert run_validation(places, small_zoo(), jobs=2, keep=False, told=lambda line: None) == page
+    assert run_validation(places, small_zoo(), jobs=2, keep=False, told=[].append, progress=SILENT) == page
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 

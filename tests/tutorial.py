@@ -1,7 +1,7 @@
-"""Writes what the commands of `docs/tutorial.md` print: each into the block behind it, from the warehouse of `make atlas`.
+"""Writes what the commands of `docs/tutorial.md` print, each into the block behind it.
 
-`make tutorial` does it, after `make atlas`; with `--check` it only says whether the page is what would be printed. Digits
-can differ between machines, so it is no test: that the commands run is held by `test_doc_commands`.
+`make tutorial` does it, after `make atlas`; with `--check` it only says whether the page is what would be printed.
+Digits can differ between machines, so it is no test: that the commands run is held by `test_doc_commands`.
 """
 
 import argparse

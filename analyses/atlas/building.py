@@ -57,7 +57,7 @@ def build_atlas(
 
     Args:
         shared: `inputs.SHARED_TABLES`.
-        models: the models, in the order in which they are offered.
+        models: the models, in the order in which they are offered; planted ones come last all the same.
         tables_of: gives `inputs.MODEL_TABLES` of one model; asked for one model at a time.
         charts: charts for the part on validity.
 
@@ -72,6 +72,9 @@ def build_atlas(
         header, block = model_part(model, {**tables_of(model), "concepts": shared["concepts"]}, concepts)
         headers.append(header)
         blocks.append(block)
+    # What was planted is there to judge the maps by: what people came for stands before it.
+    order = sorted(range(len(headers)), key=lambda place: _is_planted(headers[place]))
+    headers, blocks = [headers[place] for place in order], [blocks[place] for place in order]
     style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
         # The bundle is run as it is unpacked, so its hash is that of its own text.
@@ -83,6 +86,9 @@ def build_atlas(
         ],
         techniques=_TECHNIQUES,
         charts=[{"name": name, "title": title} for name, title, _ in charts],
+        believe=telling.believe(shared["validation"]),
+        closed_loop=telling.closed_loop(shared["edits"]),
+        published_rows=telling.published_rows(shared["published"]),
         validity_rows=telling.validity_rows(shared["validation"]),
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
@@ -93,6 +99,10 @@ def build_atlas(
         library=Markup(_library(concepts, headers, charts)),
     )
     return page.encode()
+
+
+def _is_planted(header: dict[str, Any]) -> bool:
+    return any(row["planted"] for row in header["maps"]["consensus"])
 
 
 def _title(headers: Sequence[dict[str, Any]]) -> str:

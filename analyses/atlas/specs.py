@@ -37,7 +37,7 @@ def _map() -> Any:
         .mark_point(shape=HATCH, size=90, stroke=_signal("faint"), strokeWidth=1, fill=None)
         .encode(**_at()),
         _on("bars").mark_text(fontSize=12, fontStyle="italic", color=_signal("ink")).encode(text="words:N", **_at()),
-        _rects("cells").encode(fill=_plain("fill")),
+        _rects("cells", stroke=_signal("ink"), strokeWidth=0.5).encode(fill=_plain("fill")),
         _rects("techniques").encode(fill=_plain("fill")),
         _on("dots")
         .mark_point(size=30, stroke=_signal("ink"), strokeWidth=1, opacity=1)
@@ -105,7 +105,7 @@ def _picture() -> Any:
         .mark_line(strokeWidth=1.6, opacity=0.75)
         .encode(**place, detail="path:N", order="step:Q", stroke=_plain("stroke")),
         _on("points")
-        .mark_point(filled=True, strokeWidth=0, cursor="pointer")
+        .mark_point(filled=True, stroke=_signal("ink"), strokeWidth=0.5, strokeOpacity=0.45, cursor="pointer")
         .encode(
             **place,
             fill=_plain("fill"),

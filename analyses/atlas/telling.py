@@ -10,13 +10,14 @@ from urllib.parse import urlencode
 import polars as pl
 
 from analyses.atlas.library import Concept, Tables
+from analyses.contrasts import contrasts
+from analyses.edit_charts import compared
 from analyses.map_charts import MARKED
 from analyses.rows import listed
 from analyses.validity_summary import Summary, summarize_validation
 
 _SIGNS = {"localised": "localised"}
 _NOTHING, _MINUS = "\u2013", "\u2212"
-_MOST_CLAIMS = 6
 _RAW = ("identity_log_probability_drop", "mean_abs_gradient", "silhouette_cosine", "resid_restored")
 """The paper's own scores."""
 
@@ -29,11 +30,11 @@ def headline(header: dict[str, Any]) -> str:
     if not known:
         return "nothing that it knows was measured"
     if not localised:
-        return f"none of {len(known)} medical labellings sits in few layers"
+        return f"none of the {len(known)} medical labellings that it can answer sits in few layers"
     planted = [row for row in rows if row["planted"]]
     named = [row for row in planted if row["verdict"] == "localised" and _marks_plant(row)]
     truth = f"; the planted layer is named in {len(named)} of {len(planted)}" if planted else ""
-    return f"{len(localised)} of {len(known)} medical labellings sit in few layers{truth}"
+    return f"{len(localised)} of the {len(known)} medical labellings that it can answer sit in few layers{truth}"
 
 
 def _marks_plant(row: dict[str, Any]) -> bool:
@@ -45,19 +46,20 @@ def verdict_rows(header: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table of verdicts of one model."""
     told = []
     for row in header["maps"]["consensus"]:
-        first = next((first for technique, first, _, _ in row["regions"] if technique == "all"), None)
+        cells = [-1.0 if cell is None else cell for cell in row["cells"]]
         query = {"model": header["model"], "concept": row["concept"], "labelling": row["labelling"]}
         told.append(
             {
                 "name": row["name"],
-                "href": "#" + urlencode({key: value for key, value in query.items() if value} | {"layer": first or 0}),
+                "href": "#"
+                + urlencode({key: value for key, value in query.items() if value} | {"layer": cells.index(max(cells))}),
                 "verdict": row["verdict"],
                 "sign": _SIGNS.get(row["verdict"], "other"),
                 "places": row["places"],
                 "planted": ", ".join(str(layer) for layer in row["planted"]),
                 "confidence": _NOTHING
                 if row["verdict"] in {"not measured", "not known"}
-                else digits(row["confidence"], 2),
+                else probability(row["confidence"]),
                 "first_half": _share(row["first_half"]),
                 "agreement": _agreement(row),
             }
@@ -98,10 +100,8 @@ def findings(header: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def claims(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The paper's claims first, those that stand or fall before those that are open."""
-    return [finding for finding in told if finding["claimed_by"] == "the paper"][:_MOST_CLAIMS] or list(told)[
-        :_MOST_CLAIMS
-    ]
+    """The paper's claims, those that stand or fall before those that are open."""
+    return [finding for finding in told if finding["claimed_by"] == "the paper"]
 
 
 def _number(finding: dict[str, Any]) -> str:
@@ -125,6 +125,13 @@ def _null(finding: dict[str, Any]) -> str:
     return ", ".join(parts) or _NOTHING
 
 
+def probability(value: float) -> str:
+    """A probability to two digits; one that is nearly sure is not called sure."""
+    if value >= 0.995:
+        return ">0.99"
+    return "<0.01" if value < 0.005 else f"{value:.2f}"
+
+
 def digits(value: float | None, count: int = 3) -> str:
     """A number with so many digits that count; a dash for none."""
     if value is None:
@@ -138,18 +145,23 @@ def validity_rows(validation: pl.DataFrame, most: int = 14) -> list[list[str]]:
 
     Args:
         validation: rows of `validation`; none give none.
-        most: how many profiles, those of the paper's raw scores always among them.
+        most: how many profiles; those that the map reads, the paper's raw scores and its map are always among them.
     """
     if validation.is_empty():
         return []
     found = summarize_validation(validation)
     false = {each.profile: each for each in found if each.kind == "spread"}
     over_all = [each for each in found if not each.kind]
-    shown = [each for place, each in enumerate(over_all) if place < most or each.metric in _RAW]
+    read = {(one.technique, one.metric, one.position) for one in contrasts() if one.is_best}
+    shown = [
+        each
+        for place, each in enumerate(over_all)
+        if place < most or each.profile in read or each.metric in _RAW or each.technique == "paper"
+    ]
     return [
         [
             each.technique,
-            each.metric.replace("_", " "),
+            f"{each.metric.replace('_', ' ')}{' (read by the map)' if each.profile in read else ''}",
             each.position,
             f"{each.hit:.2f} ({each.hit_low:.2f} to {each.hit_high:.2f})",
             f"{each.error:.2f}",
@@ -165,6 +177,47 @@ def _place(source: str) -> str:
     """Where weights come from; of a folder only its end: the rest is nobody's business but its owner's."""
     parts = source.replace("\\", "/").split("/")
     return f"…/{'/'.join(parts[-2:])}" if source.startswith(("/", "~")) or len(parts) > 3 else source
+
+
+def believe(validation: pl.DataFrame) -> str:
+    """How far a map is to be believed, in a sentence; empty where no model was planted."""
+    if validation.is_empty():
+        return ""
+    maps = {each.kind: each for each in summarize_validation(validation) if each.technique == "consensus"}
+    if "" not in maps:
+        return ""
+    over_all, spread = maps[""], maps.get("spread")
+    sentence = (
+        f"How far to believe a map: of {over_all.relations} relations that were planted in known layers of other "
+        f"models, the layer that it was surest of was a planted one in {round(over_all.hit * over_all.relations)}"
+    )
+    if spread is None:
+        return f"{sentence}."
+    called = round(spread.localised * spread.relations)
+    return (
+        f"{sentence}; of {spread.relations} that were spread over all layers it called {called} localised all the same."
+    )
+
+
+def published_rows(published: pl.DataFrame) -> list[list[str]]:
+    """The paper's Table 1."""
+    order = published.sort("concept", "metric", "published_model")
+    return [
+        [
+            row["concept"],
+            row["metric"],
+            row["published_model"],
+            f"{row['value']:.2f}".replace("-", _MINUS),
+            str(row["layer"]),
+            f"{row['depth']:.2f}",
+        ]
+        for row in order.iter_rows(named=True)
+    ]
+
+
+def closed_loop(edits: pl.DataFrame) -> list[str]:
+    """What training the layers of a map did, beside others: sentences; none where nothing was edited."""
+    return [] if edits.is_empty() else compared(edits)
 
 
 def _false(spread: Summary | None) -> str:
@@ -201,7 +254,19 @@ def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], ta
     ]
     missing = [[header["model"], name, reason] for header in headers for name, reason in header["unmeasured"]]
     measured = [[header["model"], *_measured(header["measured"])] for header in headers]
-    return {"models": models, "measured": measured, "library": library, "missing": missing}
+    templates = [
+        [
+            concept.name,
+            told["name"],
+            told["kind"],
+            told["labelling"] or _NOTHING,
+            "yes" if told["held_out"] else "no",
+            f"{told['before']}\u25ad{told['behind']}",
+        ]
+        for concept in concepts
+        for told in concept.told["templates"]
+    ]
+    return {"models": models, "measured": measured, "library": library, "templates": templates, "missing": missing}
 
 
 def _measured(counts: dict[str, Any]) -> list[str]:

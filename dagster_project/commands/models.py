@@ -115,6 +115,9 @@ def _added(registry_file: Path, name: str, slug: str | None, revision: str | Non
 
 def _fetched(registry_file: Path, entry: "ModelEntry") -> "ModelEntry":
     """Fetch a hub's model into the hub's cache, after its revision is pinned to a commit in the registry."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from dagster_project.terminal import console
     from extract.hub import download, look
     from extract.models import load_registry, pin
 
@@ -127,6 +130,8 @@ def _fetched(registry_file: Path, entry: "ModelEntry") -> "ModelEntry":
         )
         entry = pin(registry_file, entry.slug, offer.commit)
     typer.echo(f"{entry.hub_id}: {len(offer.files)} files, {offer.bytes / 1e9:,.1f} GB")
+    if not console(error=True).file.isatty():  # The client's bars are for terminals alone.
+        disable_progress_bars()
     folder = download(entry, offer)
     return replace(load_registry(registry_file)[entry.slug], path=folder)
 

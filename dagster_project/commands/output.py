@@ -1,12 +1,13 @@
 """One JSON document on standard output: what `--json` prints. Notes, progress and warnings go to standard error.
 
-JSON has no NaN and no infinity: such a number becomes null. Dates are ISO 8601, paths text.
+JSON has no NaN and no infinity: such a number becomes null. A decimal becomes a number. Dates are ISO 8601, paths text.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import typer
@@ -26,8 +27,8 @@ def plain(value: object) -> Any:
     """A value of mappings, lists, texts, finite numbers, truths and nothing."""
     if value is None or isinstance(value, str | bool | int):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

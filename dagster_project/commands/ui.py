@@ -1,4 +1,4 @@
-"""`vesalius ui`: Dagster's UI on this machine."""
+"""`vesalius ui`: Dagster's UI on this machine, for the instance and the warehouse that the commands use."""
 
 import os
 import sys

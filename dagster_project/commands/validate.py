@@ -1,6 +1,5 @@
 """The command `vesalius validate`: train planted models, measure them, hold every technique to the truth."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +36,7 @@ def validate(
     from dagster_project.defs.resources import PROJECT
     from dagster_project.terminal import console
     from dagster_project.validating import Places, run_validation
+    from extract.job.progress import for_console
     from extract.zoo_lists import ASIDE, SMALL, ZOO
 
     if small and aside:
@@ -46,12 +46,9 @@ def validate(
     if not models:
         raise typer.BadParameter(f"No model's name holds {only!r}.", param_hint="--only")
     places = Places((folder or PROJECT / "build" / chosen.name).resolve(), chosen)
-    lines = run_validation(places, models, jobs=jobs, keep=keep, told=_tell)
+    shown = console(error=True)
+    progress = for_console(shown)
+    lines = run_validation(places, models, jobs=jobs, keep=keep, told=shown.print, progress=progress)
     out = console()
     for line in lines:
         out.print(line, highlight=False, markup=False)
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

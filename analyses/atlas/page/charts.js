@@ -9,7 +9,9 @@ const RIGHT = 14;
 /** Make the chart `spec` in the element called `place`; `chosen` gets the datum that was clicked. */
 async function chart(place, spec, chosen) {
   const element = document.getElementById(place);
-  const { view } = await vegaEmbed(element, SPECS[spec], {
+  // Vega names the element that it is given; the outer one keeps its role and its label.
+  const inner = element.appendChild(make("div", { "aria-hidden": "true" }));
+  const { view } = await vegaEmbed(inner, SPECS[spec], {
     mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip,
   });
   if (chosen) view.addEventListener("click", (event, item) => item?.datum && chosen(item.datum));
@@ -70,7 +72,7 @@ function fit(made) {
   if (!element.clientWidth) return;
   widths.set(element, element.clientWidth);
   if (spec === "picture") {
-    const room = element.closest(".full") ? Math.min(element.clientWidth, innerHeight - 260) : element.clientWidth;
+    const room = element.closest(".full") ? Math.min(element.clientWidth, innerHeight - 200) : element.clientWidth;
     const side = Math.max(220, Math.min(room, element.closest(".full") ? 1200 : 520)) - 16;
     view.padding({ left: 8, right: 8, top: 8, bottom: 8 }).width(side).height(side);
   } else {

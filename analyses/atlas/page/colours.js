@@ -8,6 +8,7 @@ const VIRIDIS = [
   [110, 206, 88], [181, 222, 43], [253, 231, 37],
 ];
 const TECHNIQUES = { activations: "#0072b2", lesions: "#d55e00", patches: "#009e73", saliency: "#cc79a7" };
+const ON_DARK = { activations: "#56b4e9", lesions: "#ff9248", patches: "#2cc795", saliency: "#e7a3c9" };
 
 const CLASSES = {
   consensus: [["sure", 0.9], ["likely", 0.5], ["a hint", 0.2]],
@@ -30,6 +31,9 @@ function theme() {
   return themed.colours;
 }
 let themed = null;
+
+/** The colour of a technique, as it stands out from the page. */
+const techniqueColour = (name) => (dark() ? ON_DARK : TECHNIQUES)[name];
 
 /** The colours of the three classes: the surest one stands out most from the page. */
 const classColours = () => (dark() ? ["#fee838", "#a59c74", "#575d6d"] : ["#00224e", "#6c6e72", "#cbba69"]);

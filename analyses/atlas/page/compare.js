@@ -15,7 +15,7 @@ function differences(block, second, mode) {
   const layers = block.header.layers;
   return rowsOf(block, mode).map((row) => {
     const twin = theirs.get(row.name);
-    const told = (one) => one && one.verdict !== "not measured";
+    const told = (one) => one && !["not measured", "not known"].includes(one.verdict);
     const cells = row.cells.map((mine, layer) => {
       const at = twinLayer(block, second, layer);
       const beyond = state.axis !== "depth" && layer >= second.header.layers;
@@ -35,8 +35,17 @@ async function drawCompare(block, token) {
   choice.value = state.beside ?? "";
   panel.classList.toggle("alone", !state.beside);
   if (!state.beside) return;
-  other = await model(state.beside);
+  const second = await model(state.beside);
   if (token !== drawing) return;
+  other = second;
+  paintCompare(block);
+}
+
+/** What stands beside the other model, once that is there. */
+function paintCompare(block) {
+  document.getElementById("beside-name").textContent = `The map of ${state.beside}`;
+  document.getElementById("difference-name").textContent =
+    `Difference: blue and + where ${state.model} is surer, orange and − where ${state.beside} is; hatched where either can't answer`;
   drawMapIn("map-beside", other, state.mode, twinLayer(block, other, state.layer));
   const told = differences(block, other, state.mode);
   drawDifference(block, told);
@@ -66,8 +75,9 @@ function drawDifference(block, told) {
   });
   const y = told.findIndex(({ row }) => row === rowOf(block));
   const at = edges(state.layer, layers);
-  made.view.height(told.length * ROW);
-  made.fitted = () => feed("difference", {}, layerAxis(layers, layersWidth(made.element)));
+  const shape = () => ({ ...layerAxis(layers, layersWidth(made.element)), rowNames: told.map(({ row }) => rowName(row)) });
+  made.view.height(told.length * rowHeight(made.element, told.length));
+  made.fitted = () => feed("difference", {}, shape());
   feed(
     "difference",
     {
@@ -76,8 +86,7 @@ function drawDifference(block, told) {
       cursor: state.layer < 0 || y < 0 ? [] : [{ ...at, y0: y - 0.5, y1: y + 0.5 }],
     },
     {
-      ...layerAxis(layers, layersWidth(made.element)), rows: told.length, rowTicks: told.map((_, place) => place),
-      rowNames: told.map(({ row }) => rowName(row)),
+      ...shape(), rows: told.length, rowTicks: told.map((_, place) => place),
     },
   );
   document.getElementById("difference-says").textContent = largest && Math.abs(largest.difference) >= 0.2
@@ -113,7 +122,7 @@ function drawMoved(block, second, at) {
   const says = pinned
     ? `${pinned.name} keeps ${pinned.kept} of its ${pinned.of} nearest terms from one model to the other; the mean over terms is ${percent(mean)}.`
     : `From one model to the other a term keeps ${percent(mean)} of its nearest terms. Choose a term to pin it.`;
-  const order = rows.toSorted((one, two) => one.kept / one.of - two.kept / two.of || one.term - two.term).slice(0, 15);
+  const order = [...rows].sort((one, two) => one.kept / one.of - two.kept / two.of || one.term - two.term).slice(0, 15);
   place.replaceChildren(
     make("p", {}, says),
     table(

@@ -8,61 +8,99 @@ function go(change) {
   return draw({ change, lasting: true });
 }
 
-/** The state made valid: what the page does not hold gives way to what is nearest to it. */
-async function settle() {
+/** The state made valid: what the page does not hold gives way to what is nearest to it; null if overtaken. */
+async function settle(token) {
   const names = library.models.map((told) => told.model);
   if (!names.includes(state.model)) state.model = names[0];
   if (!names.includes(state.beside) || state.beside === state.model) delete state.beside;
   const block = await model(state.model);
-  const rows = rowsOf(block, CLASSES[state.mode] ? state.mode : (state.mode = "consensus"));
+  if (token !== drawing) return null;
+  current = block;
+  if (!Object.hasOwn(CLASSES, state.mode)) state.mode = "consensus";
+  const rows = rowsOf(block);
   if (!rows.some((row) => row.concept === state.concept)) {
     const first = rows.find((row) => row.verdict === "localised") ?? rows[0];
     Object.assign(state, { concept: first.concept, labelling: first.labelling });
-    if (first.regions.length) state.layer = first.regions.find(([name]) => name === "all")?.[1] ?? state.layer;
   }
   const own = rows.filter((row) => row.concept === state.concept).map((row) => row.labelling);
   if (!own.includes(state.labelling ?? "")) state.labelling = own.find(Boolean) ?? own[0];
-  state.layer = Math.min(Math.max(state.layer, -1), block.header.layers - 1);
+  state.layer = Math.min(Math.max(state.layer ?? likeliest(rowOf(block)), -1), block.header.layers - 1);
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
   if (!concept.labellings.some((labelling) => labelling.name === state.colour)) delete state.colour;
   if (!colouring()?.labels?.includes(state.label)) delete state.label;
   if (!["layer", "depth"].includes(state.axis)) state.axis = "layer";
-  if (state.full && !document.querySelector(`[data-panel="${CSS.escape(state.full)}"]`)) delete state.full;
+  if (state.full && !canFill(state.full)) delete state.full;
   return block;
 }
+
+/** The layer that a row of a map is surest of. */
+const likeliest = (row) => row.cells.reduce((best, cell, layer) => ((cell ?? -1) > (row.cells[best] ?? -1) ? layer : best), 0);
+
+/** Whether a panel is there and has something to show in the whole window. */
+function canFill(name) {
+  const panel = document.querySelector(`[data-panel="${CSS.escape(name)}"]`);
+  if (!panel || (name === "compare" && !state.beside)) return false;
+  return !name.startsWith("profile-") || Boolean(profileShown(current, name.slice("profile-".length)));
+}
+
+/** What the slower parts were last drawn for. */
+const drawn = {};
 
 /** Draw what changed. A later call overtakes an earlier one that still waits for a model. */
 async function draw({ change = {}, lasting = false } = {}) {
   drawing += 1;
   const token = drawing;
-  const before = { ...state };
   if (change.concept && change.concept !== state.concept) {
-    for (const key of ["term", "colour", "label"]) delete state[key];
+    for (const key of ["term", "colour", "label"]) if (!(key in change)) delete state[key];
+    document.getElementById("term-unknown").textContent = "";
   }
   Object.assign(state, change);
-  const block = await settle();
-  if (token !== drawing) return;
-  current = block;
+  const block = await settle(token);
+  if (!block) return;
   if (lasting) remember(true);
-  const changed = (...keys) => !before.drawn || keys.some((key) => before[key] !== state[key]);
-  state.drawn = true;
-  drawControls(block);
-  drawMap(block);
-  drawProfiles(block);
-  drawLegend();
-  drawPicture(block);
   drawFull();
+  paint(block);
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
     showAll();
     remember(false);
     drawTerms(block);
-    if (changed("model")) drawModel(block);
-    if (changed("model", "concept")) drawStability(block);
+    if (drawn.model !== state.model) drawModel();
+    if (drawn.model !== state.model || drawn.concept !== state.concept) drawStability(block);
+    Object.assign(drawn, { model: state.model, concept: state.concept });
     drawCompare(block, token);
   });
+}
+
+/** The charts of the model that is looked at; all at once, as a printer needs them. */
+function paint(block) {
+  drawControls(block);
+  drawMap(block);
+  drawLook(block);
+  drawProfiles(block);
+  drawLegend();
+  drawPicture(block);
+}
+
+/** Which prompt to look at: the one that loses most with this layer. */
+function drawLook(block) {
+  const place = document.getElementById("look");
+  const { at, rows } = state.layer < 0 ? { rows: [] } : costliest(block, 1);
+  const key = rows.length ? `${state.model}|${state.concept}|${labellingFor(block)}|${at.layer}` : "";
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  if (!rows.length) return place.replaceChildren();
+  const [row] = rows;
+  const show = () => {
+    go({ term: conceptOf(state.concept).terms[row.term] });
+    document.querySelector('[data-panel="term"]').scrollIntoView();
+  };
+  place.replaceChildren(
+    "Prompt to look at: ", make("button", { type: "button", class: "term", onclick: show }, `${row.text} …`),
+    ` “${row.answer ?? "its answer"}” loses ${number(row.cost)} nats without ${layerName(at.layer)}.`,
+  );
 }
 
 let waiting = null;
@@ -125,7 +163,7 @@ function options(id, choices) {
 }
 
 /** The parts of the page that speak of the chosen model alone. */
-function drawModel(block) {
+function drawModel() {
   for (const part of document.querySelectorAll("[data-of]")) part.hidden = part.dataset.of !== state.model;
 }
 
@@ -142,12 +180,18 @@ function drawStability(block) {
   );
 }
 
-/** A panel in the whole window, if one is asked for. */
+/** A panel in the whole window, if one is asked for; the rest of the page is out of reach meanwhile. */
 function drawFull() {
+  const key = state.full ?? "";
+  if (drawn.full === key) return;
+  drawn.full = key;
   for (const panel of document.querySelectorAll("[data-panel]")) {
     const full = panel.dataset.panel === state.full;
-    if (panel.classList.toggle("full", full) !== full) continue;
-    panel.querySelector(".enlarge")?.setAttribute("aria-pressed", String(full));
+    panel.classList.toggle("full", full);
+    panel.inert = Boolean(state.full) && !full;
+    const button = panel.querySelector(".enlarge");
+    button.setAttribute("aria-pressed", String(full));
+    button.textContent = full ? "Close" : "Enlarge";
   }
   document.body.classList.toggle("covered", Boolean(state.full));
 }
@@ -167,17 +211,27 @@ function rowsBehind(panel) {
     ]);
     return [["term", "layer", "x", "y", ...concept.labellings.map((labelling) => labelling.name)], rows];
   }
-  return tablesIn(panel);
+  return null;
 }
 
-/** The rows of the tables that a panel shows. */
-function tablesIn(panel) {
-  const tables = [...document.querySelectorAll(`[data-panel="${panel}"] table`)].filter((one) => one.offsetParent);
-  if (!tables.length) return null;
-  const cells = (row) => [...row.cells].map((cell) => cell.textContent);
-  const rows = tables.flatMap((one) => [[one.caption?.textContent ?? ""], ...[...one.rows].map(cells)]);
-  return [rows[0], rows.slice(1)];
+/** The tables that were made with the page give their rows too: numbers as numbers, and nothing where there is a dash. */
+function filesOfTables() {
+  const plain = (text) => { const value = text.trim().replaceAll("\u2212", "-"); return value === "\u2013" ? "" : value; };
+  for (const found of document.querySelectorAll("main table")) {
+    const caption = found.caption.textContent.trim();
+    const rows = () => [...found.rows].map((row) => [...row.cells].map((cell) => plain(cell.textContent)));
+    const button = make("button", { type: "button", class: "file", title: "All rows of this table as a file" }, "CSV");
+    button.addEventListener("click", () => {
+      const findings = found.closest("#findings");
+      const told = findings ? findingRows() : [rows()[0], rows().slice(1)];
+      offer(fileName(caption), "text/csv;charset=utf-8", csv(...told));
+    });
+    found.caption.append(" ", button);
+  }
 }
+
+const FINDING_HEADS = ["finding", "claimed_by", "title", "verdict", "estimate", "low", "high", "threshold", "null_mean", "null_p", "sentence", "basis"];
+const findingRows = () => [FINDING_HEADS, current.header.findings.map((row) => FINDING_HEADS.map((name) => row[name]))];
 
 const CHARTS = { map: "map", picture: "picture", compare: "difference" };
 
@@ -189,8 +243,8 @@ function tools() {
     const file = () => [name, state.model, name === "map" ? state.mode : state.concept, name === "picture" ? `layer-${state.layer}` : null].filter(Boolean).join("-");
     const bar = make(
       "div", { class: "tools" },
-      make("button", {
-        type: "button", title: "The rows behind this as a file",
+      place && make("button", {
+        type: "button", title: "The rows behind this chart as a file",
         onclick: () => { const found = rowsBehind(name); if (found) offer(`${file()}.csv`, "text/csv;charset=utf-8", csv(...found)); },
       }, "CSV"),
       place && make("button", { type: "button", title: "The chart as vector graphics", onclick: async () => offer(`${file()}.svg`, "image/svg+xml", await svgOf(place)) }, "SVG"),
@@ -236,8 +290,17 @@ function listen() {
       part.focus({ preventScroll: true });
     });
   }
-  for (const link of document.querySelectorAll(".verdicts a")) {
-    link.addEventListener("click", () => document.getElementById("map-panel").scrollIntoView());
+  for (const link of document.querySelectorAll(".verdicts a, .models a")) {
+    // Only what the link names changes: mode, axis and the model beside stay.
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      const asks = new URLSearchParams(link.getAttribute("href").slice(1));
+      const change = Object.fromEntries(asks);
+      if ("layer" in change) change.layer = Number(change.layer);
+      if ("concept" in change) change.labelling ??= "";
+      go(change);
+      if ("concept" in change) document.getElementById("map-panel").scrollIntoView();
+    });
   }
   on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
   for (const technique of PANELS) {
@@ -256,19 +319,30 @@ function listen() {
 /** Go where the address says: what it does not name goes back to what it was at first. */
 function follow() {
   for (const key of KEYS) delete state[key];
-  return draw({ change: { layer: 0, mode: "consensus", axis: "layer", ...asked() } });
+  return draw({ change: { mode: "consensus", axis: "layer", ...asked() } });
 }
 
-/** The chart as SVG: as on white paper, whatever the page's theme is. */
+/** The chart as SVG: as on white paper, without the marks of what is looked at. */
 async function svgOf(place) {
   const before = document.documentElement.dataset.theme;
-  await setTheme("light");
-  if (state.beside) await drawCompare(current, drawing);
-  show(views.get(place));
-  const svg = await views.get(place).view.background("#ffffff").toSVG();
-  views.get(place).view.background("transparent");
-  await setTheme(before);
+  const made = views.get(place);
+  const { view } = made;
+  repaint("light");
+  show(made);
+  const marks = ["column", "cursor"].filter((name) => made.fed.has(name));
+  feed(place, Object.fromEntries(marks.map((name) => [name, []])));
+  show(made);
+  const svg = await view.background("#ffffff").toSVG();
+  view.background("transparent");
+  repaint(before);
   return svg;
+}
+
+/** Draw all charts in a theme, at once. */
+function repaint(name) {
+  document.documentElement.dataset.theme = name;
+  paint(current);
+  if (state.beside && other) paintCompare(current);
 }
 
 function setTheme(name) {
@@ -283,21 +357,20 @@ function printLight() {
   let before = null;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
-    Promise.resolve(setTheme("light")).then(showAll);
+    repaint("light");
+    showAll();
   });
-  addEventListener("afterprint", () => before && setTheme(before));
+  addEventListener("afterprint", () => repaint(before));
 }
 
-/** Charts that say the same for all models are drawn when somebody scrolls to them. */
-function drawWhenSeen() {
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      seen.unobserve(target);
-      vegaEmbed(target, library.charts[target.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
-    }
-  }, { rootMargin: "400px" });
-  for (const place of document.querySelectorAll("[data-chart]")) seen.observe(place);
+/** Charts that say the same for all models are drawn one after the other once the page is at rest. */
+async function drawAtRest() {
+  const rest = () => new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    await rest();
+    const inner = place.appendChild(make("div", { "aria-hidden": "true" }));
+    await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
+  }
 }
 
 async function main() {
@@ -314,11 +387,17 @@ async function main() {
     chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
     ...PANELS.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
   ]);
+  filesOfTables();
   tools();
   listen();
   printLight();
   await draw();
-  drawWhenSeen();
+  await drawAtRest();
 }
 
-main();
+main().catch((failed) => {
+  const told = document.getElementById("failed");
+  told.textContent = `The maps can't be drawn in this browser: ${failed.message}. The verdicts and the tables are complete without.`;
+  told.hidden = false;
+  throw failed;
+});

@@ -1,6 +1,8 @@
 // The knowledge map: cells by class of confidence, verdicts in words, regions, what techniques mark, planted layers.
 
-const ROW = 30;
+const ROW = 34;
+/** Cells stand in the upper part of a row, what techniques mark in a strip below them. */
+const [CELL_MIDDLE, CELL_HALF] = [-0.17, 0.29];
 const WORDS = {
   "not localised": "not localised: no layer stands out",
   "not known": "not known: the model can't answer",
@@ -18,15 +20,16 @@ const mapParts = memoized((block, mode, axis, theme_) => {
     const localised = row.verdict === "localised";
     if (row.verdict !== "localised" && row.verdict !== "not measured") {
       const whole = span(0, layers - 1);
-      parts.bars.push({ ...whole, x: (whole.x0 + whole.x1) / 2, y, y0: y - 0.4, y1: y + 0.4, words: WORDS[row.verdict] });
+      const [y0, y1] = [y + CELL_MIDDLE - CELL_HALF, y + CELL_MIDDLE + CELL_HALF];
+      parts.bars.push({ ...whole, x: (whole.x0 + whole.x1) / 2, y: y + CELL_MIDDLE, y0, y1, words: WORDS[row.verdict] });
     }
     for (let layer = 0; layer < layers; layer += 1) {
-      const at = { ...edges(layer, layers), y };
+      const at = { ...edges(layer, layers), y: y + CELL_MIDDLE };
       const confidence = row.cells[layer];
       const place = classOf(confidence, mode);
       if (localised && place >= 0) {
-        const half = HEIGHTS[place] / 2 - 0.04;
-        parts.cells.push({ ...at, y0: y - half, y1: y + half, fill: colours[place] });
+        const half = HEIGHTS[place] * CELL_HALF;
+        parts.cells.push({ ...at, y0: at.y - half, y1: at.y + half, fill: colours[place] });
       }
       if (row.verdict === "not measured") parts.hatch.push(at);
       const agreement = row.agreement[layer];
@@ -38,14 +41,14 @@ const mapParts = memoized((block, mode, axis, theme_) => {
     }
     for (const [technique, first, last] of row.regions) {
       if (technique === "all") {
-        parts.regions.push({ ...span(first, last), y0: y - 0.47, y1: y + 0.47 });
+        parts.regions.push({ ...span(first, last), y0: y + CELL_MIDDLE - CELL_HALF - 0.02, y1: y + CELL_MIDDLE + CELL_HALF + 0.02 });
       } else {
         const order = Object.keys(TECHNIQUES).indexOf(technique);
-        const top = y + 0.26 + order * 0.055;
-        parts.techniques.push({ ...span(first, last), y0: top, y1: top + 0.055, fill: TECHNIQUES[technique] });
+        const top = y + 0.15 + order * 0.08;
+        parts.techniques.push({ ...span(first, last), y0: top, y1: top + 0.08, fill: techniqueColour(technique) });
       }
     }
-    for (const layer of row.planted) parts.planted.push({ ...edges(layer, layers), y0: y - 0.48, y1: y + 0.48 });
+    for (const layer of row.planted) parts.planted.push({ ...edges(layer, layers), y0: y + CELL_MIDDLE - CELL_HALF - 0.02, y1: y + CELL_MIDDLE + CELL_HALF + 0.02 });
   });
   return parts;
 });
@@ -55,8 +58,8 @@ function cellTip(row, layer, mode) {
   const lines = [`${row.name}, layer ${layer}`];
   if (row.verdict === "not measured") return `${lines[0]}\nnot measured`;
   const told = mode === "consensus" ? "holds it with probability" : "marked by this share of techniques:";
-  lines.push(`${told} ${number(row.cells[layer], 2)}${place < 0 ? "" : ` (${CLASSES[mode][place][0]})`}`);
-  if (row.agreement[layer] != null) lines.push(`maps made otherwise that say the same: ${percent(row.agreement[layer])}`);
+  lines.push(`${told} ${probability(row.cells[layer])}${place < 0 ? "" : ` (${CLASSES[mode][place][0]})`}`);
+  if (row.agreement[layer] != null) lines.push(`maps from other terms, templates or seeds that say the same: ${percent(row.agreement[layer])}`);
   const marks = row.regions.filter(([name, first, last]) => name !== "all" && first <= layer && layer <= last);
   if (marks.length) lines.push(`marked by ${marks.map(([name]) => name).join(", ")}`);
   if (row.planted.includes(layer)) lines.push("planted here");
@@ -69,8 +72,7 @@ function drawMap(block) {
   drawMapIn("map", block, state.mode);
   const row = rowOf(block);
   const told = document.getElementById("cell");
-  const layer = Math.max(0, state.layer);
-  tell(told, row ? cellTip(row, layer, state.mode).replaceAll("\n", " · ") : "");
+  tell(told, state.layer < 0 ? "The embeddings: the map begins at layer 0." : row ? cellTip(row, state.layer, state.mode).replaceAll("\n", " · ") : "");
   tell(document.getElementById("verdict"), row ? `${row.name}: ${row.sentence}` : "");
 }
 
@@ -81,8 +83,12 @@ function drawMapIn(place, block, mode, layer = state.layer) {
   const parts = mapParts(block, mode, state.axis, document.documentElement.dataset.theme);
   const y = rows.indexOf(rowOf(block, mode));
   const at = layer < 0 ? null : edges(layer, layers);
-  made.view.height(rows.length * ROW);
-  made.fitted = () => feed(place, {}, layerAxis(layers, layersWidth(made.element)));
+  const shape = () => ({ ...layerAxis(layers, layersWidth(made.element)), rowNames: rows.map(rowName) });
+  made.view.height(rows.length * rowHeight(made.element, rows.length));
+  made.fitted = () => {
+    made.view.height(rows.length * rowHeight(made.element, rows.length));
+    feed(place, {}, shape());
+  };
   feed(
     place,
     {
@@ -91,16 +97,23 @@ function drawMapIn(place, block, mode, layer = state.layer) {
       cursor: at && y >= 0 ? [{ ...at, y0: y - 0.5, y1: y + 0.5 }] : [],
     },
     {
-      ...layerAxis(layers, layersWidth(made.element)),
+      ...shape(),
       rows: rows.length,
       rowTicks: rows.map((_, place_) => place_),
-      rowNames: rows.map(rowName),
     },
   );
 }
 
-/** What a row is called beside a chart: where there is little room, by its labelling alone. */
-const rowName = (row) => (narrow() ? spoken(row.labelling || row.concept) : row.name);
+/** What a row is called beside a chart: where there is little room, by the beginning of its concept and its labelling. */
+function rowName(row) {
+  if (!narrow()) return row.name.replace("control: ", "ctrl: ");
+  const control = row.name.startsWith("control: ") ? "c: " : "";
+  return row.labelling ? `${control}${row.concept.slice(0, 4)}. ${spoken(row.labelling)}` : `${control}${row.concept}`;
+}
+
+/** How high a row is: in the whole window as high as there is room for. */
+const rowHeight = (element, rows) =>
+  element.closest(".full") ? Math.max(ROW, Math.min(64, (innerHeight - 330) / rows)) : ROW;
 
 /** The map as rows of a table: one a cell, with the row's verdict. */
 function mapRows(block, mode = state.mode) {
@@ -126,8 +139,14 @@ function mapKeys(event, block) {
   if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const row = rows[Math.min(Math.max(move[0], 0), rows.length - 1)];
-  go({ concept: row.concept, labelling: row.labelling, layer: Math.min(Math.max(move[1], 0), last) });
+  // Keys that follow one another are one step back.
+  const now = performance.now();
+  const lasting = now - mapKeys.before > 1000;
+  mapKeys.before = now;
+  draw({ change: { concept: row.concept, labelling: row.labelling, layer: Math.min(Math.max(move[1], 0), last) }, lasting });
 }
+
+mapKeys.before = -Infinity;
 
 /** A function that remembers what it made last for its first argument, as long as the others are the same. */
 function memoized(makeIt) {

@@ -25,6 +25,15 @@ const rowOf = (block, mode = state.mode) =>
   rowsOf(block, mode).find((row) => row.concept === state.concept && row.labelling === (state.labelling ?? "")) ??
   rowsOf(block, mode).find((row) => row.concept === state.concept);
 
+/** The labelling that is shown: the one that is looked at, or of a concept as a whole the surest of its labellings. */
+function labellingFor(block) {
+  if (state.labelling) return state.labelling;
+  const own = rowsOf(block, "consensus").filter((row) => row.concept === state.concept && row.labelling);
+  const rank = (row) => (row.verdict === "localised" ? 1 : 0) + row.confidence;
+  if (own.length) return own.reduce((one, other) => (rank(other) > rank(one) ? other : one)).labelling;
+  return (conceptOf(state.concept).labellings.find((labelling) => labelling.asked) ?? conceptOf(state.concept).labellings[0])?.name ?? "";
+}
+
 /** What a term is called under a labelling: its label, or its number with the unit. */
 function labelOf(labelling, term) {
   if (!labelling) return null;

@@ -31,7 +31,7 @@ function placesOf(block, found) {
 function colouring() {
   const concept = conceptOf(state.concept);
   return concept.labellings.find((labelling) => labelling.name === state.colour) ??
-    concept.labellings.find((labelling) => labelling.name === state.labelling) ?? concept.labellings[0];
+    concept.labellings.find((labelling) => labelling.name === labellingFor(current)) ?? concept.labellings[0];
 }
 
 /** How a term is drawn under a labelling. */
@@ -72,7 +72,8 @@ function drawPicture(block, place = "picture", layer = state.layer) {
     });
   }
   const own = places.get(term);
-  const near = own ? nearest(block, state.concept, term, found.layer).terms.filter(({ term: other }) => places.has(other)) : [];
+  const close = own ? nearest(block, state.concept, term, found.layer) : null;
+  const near = close?.at.exact ? close.terms.filter(({ term: other }) => places.has(other)) : [];
   const links = near.map(({ term: other }) => ({ ...own, x2: places.get(other).x, y2: places.get(other).y }));
   const names = own ? [{ ...own, term: concept.terms[term] }] : [];
   const { paths, arrows, along } = pathsOf(concept, places, labelling, term);
@@ -83,11 +84,18 @@ function drawPicture(block, place = "picture", layer = state.layer) {
     { points, links, names, paths, arrows, chosen: own ? [{ ...own, shape: signOf(labelling, term, range).shape }] : [] },
     { left: left - mx, right: right + mx, bottom: bottom - my, top: top + my },
   );
+  const [first] = places.values();
+  if ([...places.values()].every((at) => at.x === first.x && at.y === first.y)) {
+    caption.textContent =
+      `${block.header.model}, ${concept.name} at ${layerName(found.layer)}: all terms are alike here, since prompts are read at ` +
+      "their last token, which no layer has told of the term yet. There is nothing to see.";
+    return;
+  }
   const trust = found.pictures.trust[found.place];
   caption.textContent =
     `${block.header.model}, ${concept.name} at ${layerName(found.layer)}. Trustworthiness ${number(trust, 2)}, continuity ` +
     `${number(found.pictures.continuity[found.place], 2)} (1: all neighbours kept). A picture is no evidence: only who lies ` +
-    `near whom means something${own ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
+    `near whom means something${near.length ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
 }
 
 /** The order of a concept, if it has one: numbers or stages; and what goes through it (a disease, a sex). */
@@ -138,8 +146,9 @@ function pathsOf(concept, places, labelling, chosen) {
     }
   }
   const name = (group) => (found.group ? found.group.labels[group] : "");
-  const whose = found.group ? ` of ${wanted.map(name).join(" and of ")}` : "";
-  return { paths, arrows, along: ` The path goes through the means of each ${spoken(found.order.name)}${whose}, in order.` };
+  const whose = found.group ? `, for ${wanted.map(name).join(" and ")}` : "";
+  const steps = found.order.kind === "continuous" ? `each value of ${spoken(found.order.name)}` : `each ${spoken(found.order.name)}`;
+  return { paths, arrows, along: ` The path goes through the mean at ${steps}${whose}, in order.` };
 }
 
 const extent = (values) => {

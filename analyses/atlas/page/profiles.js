@@ -4,27 +4,22 @@ const PANELS = ["activations", "lesions", "patches", "saliency"];
 
 /** The profile that a panel shows: the one chosen, else the one that the consensus reads, else the first. */
 function profileShown(block, technique) {
-  const labelling = labellingFor();
-  const found = profilesOf(block, technique, state.concept, labelling);
+  const found = profilesOf(block, technique, state.concept, labellingFor(block));
   return (
     found.find((profile) => metricName(profile) === state[technique]) ??
-    found.find((profile) => library.shown[profile.shown].best) ??
+    found.find((profile) => (state.mode === "paper" ? isPaper(profile) : library.shown[profile.shown].best)) ??
     found[0]
   );
 }
+
+/** Whether a profile is the one that the paper's map is drawn from. */
+const isPaper = (profile) => library.shown[profile.shown].title.endsWith("(the paper's)");
 
 /** What a profile is called in the page's address. */
 const metricName = (profile) => {
   const { metric, position } = library.shown[profile.shown];
   return `${metric}@${position}`;
 };
-
-/** Concepts as a whole have no profile: the first labelling that the model was asked for stands for them. */
-function labellingFor() {
-  if (state.labelling) return state.labelling;
-  const concept = conceptOf(state.concept);
-  return (concept.labellings.find((labelling) => labelling.asked) ?? concept.labellings[0])?.name ?? "";
-}
 
 /** The same profile of the control concepts, those that this one is read against. */
 function controlsOf(block, profile) {
@@ -54,7 +49,7 @@ function drawProfile(block, technique) {
   fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
   const points = pointsOf(block, profile);
   const about = library.shown[profile.shown];
-  tell(says, profileTitle(block, points, about));
+  tell(says, profileTitle(block, points, about, controlsOf(block, profile)));
   tell(panel.querySelector(".against"), againstWhat(block, profile, points));
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
@@ -65,7 +60,7 @@ function drawProfile(block, technique) {
   feed(
     place,
     { ...parts.datasets, column: state.layer < 0 && state.axis === "depth" ? [] : [at] },
-    { ...layerAxis(layers, layersWidth(made.element)), ...parts.range, hue: TECHNIQUES[technique] },
+    { ...layerAxis(layers, layersWidth(made.element)), ...parts.range, hue: techniqueColour(technique) },
   );
   const details = panel.querySelector("details");
   details.dataset.stale = "1";
@@ -76,7 +71,7 @@ const partsOfProfile = new WeakMap();
 
 /** Datasets and the range of a profile; remembered, since a step of the layer changes none of them. */
 function profileParts(block, profile, technique) {
-  const key = `${state.axis}|${state.mode}`;
+  const key = `${state.axis}|${state.mode}|${profile.labelling}`;
   const known = partsOfProfile.get(profile);
   if (known?.key === key) return known;
   const { layers } = block.header;
@@ -91,7 +86,7 @@ function profileParts(block, profile, technique) {
   const known_ = [...all, ...controls.map((point) => point.value), 0].filter((value) => value != null);
   const [low, high] = [Math.min(...known_), Math.max(...known_)];
   const margin = (high - low) * 0.08 || 1;
-  const row = rowOf(block, "consensus");
+  const row = rowsOf(block).find((one) => one.concept === profile.concept && one.labelling === profile.labelling);
   const own = row?.regions.filter(([name]) => name === technique) ?? [];
   const line = points.map((point) => ({
     ...placed(point), low: point.low ?? point.value, high: point.high ?? point.value,
@@ -120,14 +115,20 @@ function pointTip(point, about, terms) {
 }
 
 /** The finding of a profile, from its own numbers. */
-function profileTitle(block, points, about) {
+function profileTitle(block, points, about, controls) {
   const best = points.filter((point) => point.layer >= 0).reduce((one, other) => (other.value > one.value ? other : one));
   const rest = points.filter((point) => point.layer >= 0 && point.layer !== best.layer);
   const next = rest.length ? rest.reduce((one, other) => (other.value > one.value ? other : one)) : null;
   const apart = next && best.low != null && best.low > (next.high ?? next.value);
   const against = next ? `; next is layer ${next.layer} with ${number(next.value)}${apart ? ", well apart" : ""}` : "";
   const faint = best.low != null && best.low <= 0 ? " The interval reaches 0." : "";
-  return `Highest at layer ${best.layer}: ${number(best.value)} ${about.unit}${interval(best.low, best.high)}${against}.${faint}`;
+  // Where a control does as much at that layer, the height tells nothing of this concept.
+  const rival = controls
+    .map((control) => ({ name: control.concept, value: pointsOf(block, control).find((point) => point.layer === best.layer)?.value }))
+    .filter(({ value }) => value != null && value >= (best.low ?? best.value))
+    .reduce((one, two) => (one && one.value >= two.value ? one : two), null);
+  const beaten = rival ? ` No more than a control: ${rival.name} has ${number(rival.value)} there.` : "";
+  return `Highest at layer ${best.layer}: ${number(best.value)} ${about.unit}${interval(best.low, best.high)}${against}.${faint}${beaten}`;
 }
 
 /** What a profile rests on, and what its dashed lines are. */
@@ -135,7 +136,8 @@ function againstWhat(block, profile, points) {
   const controls = [...new Set(controlsOf(block, profile).map((control) => control.concept))];
   const here = points.find((point) => point.layer === state.layer);
   const now = here ? `Here, ${layerName(here.layer)}: ${number(here.value)}${interval(here.low, here.high)}${here.null_p == null ? "" : `, p = ${number(here.null_p, 2)}`}. ` : "";
-  return `${now}${profile.n} terms.${controls.length ? ` Dashed: ${controls.join(", ")}.` : ""}`;
+  const stands = state.labelling ? "" : `By ${spoken(profile.labelling)}, the surest labelling of ${profile.concept}. `;
+  return `${stands}${now}${profile.n} terms.${controls.length ? ` Dashed: ${controls.join(", ")}.` : ""}`;
 }
 
 function fillMetrics(select, profiles, chosen) {

@@ -4,7 +4,7 @@ const KEYS = [
   "model", "concept", "labelling", "layer", "term", "mode", "axis", "colour", "label", "beside", "full", "activations",
   "lesions", "patches", "saliency",
 ];
-const state = { layer: 0, mode: "consensus", axis: "layer" };
+const state = { mode: "consensus", axis: "layer" };
 
 /** The state that the address asks for. What is unknown there is ignored. */
 function asked() {

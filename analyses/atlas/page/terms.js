@@ -42,7 +42,7 @@ function effectsByTerm(block, layer) {
   const at = detailOf(block, layer);
   const byTerm = new Map();
   const entry = (term) => byTerm.get(term) ?? byTerm.set(term, { drop: 0, prompts: 0, gained: 0, wide: 0, pairs: 0 }).get(term);
-  const labelling = labellingFor();
+  const labelling = labellingFor(block);
   const asks = (template) => conceptOf(state.concept).templates[template].labelling === labelling;
   if (effects) {
     const [templates, terms] = [integers(block, effects.template), integers(block, effects.term)];
@@ -78,7 +78,7 @@ const termButton = (term) => {
   const name = conceptOf(state.concept).terms[term];
   return make("button", { type: "button", class: "term", onclick: () => go({ term: name }) }, name);
 };
-const atLayer = (at) => (at.exact ? `at layer ${at.layer}` : `at layer ${at.layer}, the nearest that is kept to layer ${state.layer}`);
+const atLayer = (at) => (at.exact ? `at layer ${at.layer}` : `at layer ${at.layer}, the nearest that is kept to ${layerName(state.layer)}`);
 
 /** All about terms at this layer. */
 function drawTerms(block) {
@@ -91,35 +91,36 @@ function drawTerms(block) {
 function neighboursPart(block, labelling) {
   const term = conceptOf(state.concept).terms.indexOf(state.term);
   if (term < 0) return make("p", { class: "hint" }, "Choose a term, in the picture or by name, to see what lies nearest to it.");
-  const { terms, at } = nearest(block, state.concept, term, Math.max(0, state.layer));
+  const { terms, at } = nearest(block, state.concept, term, state.layer);
   if (!terms.length) return make("p", { class: "hint" }, "No neighbours were kept of this concept.");
   const rows = terms.map(({ term: other, similarity }) => [termButton(other), labelOf(labelling, other), similarity]);
   return table(`Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space`, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows);
 }
 
 function misplacedPart(block, labelling) {
-  const found = misplaced(block, labelling, Math.max(0, state.layer));
+  const found = misplaced(block, labelling, state.layer);
   if (!labelling || labelling.kind === "continuous") return make("p", { class: "hint" }, "Numbers are not misplaced: colour by a labelling with labels to see which terms are.");
-  const at = detailOf(block, Math.max(0, state.layer));
+  const at = detailOf(block, state.layer);
   const total = labelling.of.filter((own) => own >= 0).length;
-  const rows = found.slice(0, 40).map((one) => [
+  const rows = found.map((one) => [
     termButton(one.term), labelling.labels[labelling.of[one.term]], labelling.labels[one.among], `${one.most} of ${one.of}`,
   ]);
   const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}`;
-  return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows);
+  if (!found.length) return make("p", { class: "hint" }, `${caption}.`);
+  return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows.slice(0, 40), rows);
 }
 
 const EFFECT_HEADS = ["term", "lesion costs, nats", "prompts", "patch restores", "pairs"];
 
 function effectsPart(block) {
-  const { at, rows } = effectsByTerm(block, Math.max(0, state.layer));
+  const { at, rows } = effectsByTerm(block, state.layer);
   if (!rows.length) return make("p", { class: "hint" }, "No lesion and no patch was run on prompts of this concept.");
-  const told = rows.slice(0, 40).map((row) => [termButton(row.term), row.drop, row.prompts, row.restored, row.pairs]);
+  const told = rows.map((row) => [termButton(row.term), row.drop, row.prompts, row.restored, row.pairs]);
   const lesion = block.header.concepts[state.concept].effects?.lesion ?? "";
   return table(
     `Effects by term ${atLayer(at)}: ${lesion} lesion of the layer, patch of the residual stream at the last token; prompts ` +
-    `that ask for ${spoken(labellingFor())}${rows.length > 40 ? `; the first 40 of ${rows.length}` : ""}`,
-    EFFECT_HEADS, told,
+    `that ask for ${spoken(labellingFor(block))}${rows.length > 40 ? `; the first 40 of ${rows.length}` : ""}`,
+    EFFECT_HEADS, told.slice(0, 40), told,
   );
 }
 
@@ -130,7 +131,7 @@ function drawTerm(block) {
   const term = concept.terms.indexOf(state.term);
   const input = document.getElementById("term-name");
   if (document.activeElement !== input) input.value = term < 0 ? "" : state.term;
-  if (term < 0) return place.replaceChildren();
+  if (term < 0) return place.replaceChildren(...costliestPart(block, concept));
   const labels = concept.labellings.map((labelling) => `${spoken(labelling.name)}: ${labelOf(labelling, term) ?? "–"}`);
   const tokens = integers(block, block.header.concepts[concept.name].tokens)[term];
   const source = concept.sources[term];
@@ -142,9 +143,47 @@ function drawTerm(block) {
   );
 }
 
+/** The prompts that lose most with this layer, the first of them first. */
+function costliest(block, most) {
+  const concept = conceptOf(state.concept);
+  const { effects } = block.header.concepts[concept.name];
+  if (!effects) return { at: detailOf(block, state.layer), rows: [] };
+  const at = detailOf(block, state.layer);
+  const labelling = labellingFor(block);
+  const [templates, terms] = [integers(block, effects.template), integers(block, effects.term)];
+  const rows = [];
+  for (let i = 0; i < effects.n; i += 1) {
+    const under = decimal(block, effects.under, at.place * effects.n + i);
+    const template = concept.templates[templates[i]];
+    if (under == null || template.labelling !== labelling) continue;
+    const intact = decimal(block, effects.intact, i);
+    const answer = labellingOf(concept.name, labelling)?.answers?.[terms[i]] ?? null;
+    rows.push({ term: terms[i], text: promptText(concept, template, terms[i]), answer, intact, under, cost: intact - under });
+  }
+  rows.sort((one, two) => two.cost - one.cost || one.term - two.term);
+  return { at, rows: rows.slice(0, most) };
+}
+
+/** Without a term: which prompts to look at, and of which terms there are whole answers. */
+function costliestPart(block, concept) {
+  const { at, rows } = costliest(block, 8);
+  const { answers, effects } = block.header.concepts[concept.name];
+  const written = answers ? [...new Set(integers(block, answers.term))].filter((term) => term >= 0) : [];
+  const parts = [];
+  if (rows.length) {
+    parts.push(table(
+      `Prompts that lose most ${atLayer(at)} (${effects.lesion} lesion); choose a term for all about it`,
+      ["term", "prompt", "answer", "intact", "lesioned", "cost, nats"],
+      rows.map((row) => [termButton(row.term), row.text, row.answer, row.intact, row.under, row.cost]),
+    ));
+  } else parts.push(make("p", { class: "hint" }, "No prompt of this concept was lesioned. Choose a term to see its prompts."));
+  if (written.length) parts.push(make("p", { class: "hint" }, "Whole answers were written for: ", ...written.slice(0, 12).flatMap((term) => [termButton(term), " "])));
+  return parts;
+}
+
 function promptsPart(block, concept, term) {
   const { effects } = block.header.concepts[concept.name];
-  const at = detailOf(block, Math.max(0, state.layer));
+  const at = detailOf(block, state.layer);
   const measured = new Map();
   if (effects) {
     const [templates, terms] = [integers(block, effects.template), integers(block, effects.term)];
@@ -162,17 +201,23 @@ function promptsPart(block, concept, term) {
       intact == null || under == null ? null : intact - under,
     ];
   });
-  // What was measured comes first, then what could have been.
-  const place = (row) => (row[4] != null ? 0 : row[2] != null ? 1 : 2);
-  rows.sort((one, other) => place(one) - place(other));
-  const caption = `Prompts of ${concept.terms[term]}; the answer's log-probability intact and under a ${effects?.lesion ?? "resample"} lesion ${atLayer(at)}, of those that were sampled`;
-  return table(caption, ["prompt", "kind", "answer", "known", "intact", "lesioned", "cost, nats"], rows);
+  const heads = ["prompt", "kind", "answer", "known", "intact", "lesioned", "cost, nats"];
+  const known = rows.filter((row) => row[4] != null);
+  const rest = rows.filter((row) => row[4] == null).map((row) => row.slice(0, 3));
+  const name = concept.terms[term];
+  const parts = make("div");
+  if (known.length) parts.append(table(`Prompts of ${name} that were lesioned: the answer's log-probability, intact and under the ${effects.lesion} lesion ${atLayer(at)}`, heads, known));
+  const others = make("details", {}, make("summary", {}, `${rest.length} other prompts of ${name}, whose activations alone were taken`));
+  others.append(table(`Other prompts of ${name}`, heads.slice(0, 3), rest));
+  if (!known.length) others.open = true;
+  parts.append(others);
+  return parts;
 }
 
 function pairsPart(block, concept, term) {
   const { restored } = block.header.concepts[concept.name];
   if (!restored) return null;
-  const at = detailOf(block, Math.max(0, state.layer));
+  const at = detailOf(block, state.layer);
   const [templates, terms, others] = ["template", "term", "corrupting"].map((name) => integers(block, restored[name]));
   const rows = [];
   for (let i = 0; i < restored.n; i += 1) {
@@ -193,25 +238,26 @@ function pairsPart(block, concept, term) {
 function answersPart(block, concept, term) {
   const { answers } = block.header.concepts[concept.name];
   if (!answers) return null;
-  const at = detailOf(block, Math.max(0, state.layer));
+  const at = detailOf(block, state.layer);
   const read = Object.fromEntries(["template", "term", "lesion", "layer", "text", "reason"].map((name) => [name, integers(block, answers[name])]));
+  const judged = answers.judges.length > 0;
   const rows = [];
   for (let i = 0; i < answers.n; i += 1) {
     const lesion = answers.lesions[read.lesion[i]];
     if (read.term[i] !== term || (lesion !== "none" && read.layer[i] !== at.layer)) continue;
-    rows.push([
-      promptText(concept, concept.templates[read.template[i]], term), lesion === "none" ? "intact" : lesion,
-      answers.texts[read.text[i]], decimal(block, answers.chrf, i), decimal(block, answers.score, i),
-      read.reason[i] < 0 ? null : answers.reasons[read.reason[i]],
-    ]);
+    const row = [promptText(concept, concept.templates[read.template[i]], term), lesion === "none" ? "intact" : lesion, answers.texts[read.text[i]], decimal(block, answers.chrf, i)];
+    if (judged) row.push(decimal(block, answers.score, i), read.reason[i] < 0 ? null : answers.reasons[read.reason[i]]);
+    rows.push(row);
   }
+  // Each prompt's intact answer stands before what the lesion made of it.
+  const intact = (row) => (row[1] === "intact" ? 0 : 1);
+  rows.sort((one, two) => (one[0] < two[0] ? -1 : one[0] > two[0] ? 1 : intact(one) - intact(two)));
   if (!rows.length) {
     const written = new Set(read.term);
     const some = [...written].slice(0, 8).map((other) => termButton(other));
     return make("p", { class: "hint" }, "Answers in full were written for other terms: ", ...some.flatMap((one) => [one, " "]));
   }
-  return table(
-    `Answers to prompts of ${concept.terms[term]}, intact and with layer ${at.layer} lesioned; a judge's score from 1 (no change) to 10`,
-    ["prompt", "model", "answer", "chrF, %", "score", "reason"], rows,
-  );
+  const heads = ["prompt", "model", "answer", "chrF, %", ...(judged ? ["score", "reason"] : [])];
+  const scored = judged ? `; scores by ${answers.judges.join(", ")}, from 1 (no change) to 10 (gibberish)` : "";
+  return table(`Answers to prompts of ${concept.terms[term]}, intact and with layer ${at.layer} lesioned${scored}`, heads, rows);
 }

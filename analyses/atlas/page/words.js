@@ -16,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
 function number(value, digits = 3) {
   if (value == null || Number.isNaN(value)) return "–";
   if (value === 0) return "0";
-  if (Math.abs(value) < 0.001) return value.toExponential(1).replace("-", "−");
+  if (Math.abs(value) < 0.001) return value.toExponential(1).replaceAll("-", "−");
   const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(places, 4)).replace("-", "−");
 }
@@ -26,20 +26,30 @@ function tell(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A probability to two digits; one that is nearly sure is not called sure. */
+const probability = (value) => (value == null ? "–" : value >= 0.995 ? ">0.99" : value < 0.005 ? "<0.01" : value.toFixed(2));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
 const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
 const spoken = (name) => name.replaceAll("_", " ");
 
-/** A table with its caption; cells are text, numbers or elements. */
-function table(caption, heads, rows, { sortable = false } = {}) {
+/**
+ * A table with its caption; cells are text, numbers or elements. Its button gives the rows as they are, not as they are
+ * shown: `all` has those that the table leaves out.
+ */
+function table(caption, heads, rows, all = rows) {
   const head = make("tr", {}, ...heads.map((name) => make("th", { scope: "col" }, name)));
   const cell = (value) =>
     make("td", typeof value === "number" ? { class: "number" } : {}, value instanceof Node ? value : shown(value));
   const body = make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))));
-  const made = make("table", { class: sortable ? "sortable" : null }, make("caption", {}, caption), make("thead", {}, head), body);
+  const plain = (value) => (value instanceof Node ? value.textContent : value);
+  const file = make("button", { type: "button", class: "file", title: "All rows of this table as a file" }, "CSV");
+  file.addEventListener("click", () => offer(fileName(caption), "text/csv;charset=utf-8", csv(heads, all.map((row) => row.map(plain)))));
+  const made = make("table", {}, make("caption", {}, caption, " ", file), make("thead", {}, head), body);
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }
+
+const fileName = (words) => `${words.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60)}.csv`;
 
 /** A cell's text: whole numbers whole, others with three digits that count. */
 const shown = (value) =>
