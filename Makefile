@@ -34,6 +34,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/estimates.py
 	$(BIN)/python benchmarks/statistics.py
 	$(BIN)/python -m benchmarks.storage
+	$(BIN)/python -m benchmarks.atlas_page
 
 # Trains the planted models and judges every technique by them, then the consensus by models held aside: over an hour.
 # It goes on where it was stopped.

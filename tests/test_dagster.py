@@ -327,6 +327,11 @@ def test_everything_lands_and_is_drawn_in_one_process(places: Warehouse, instanc
     assert found["profile_map"].startswith("![profile_map](data:image/png;base64,")
     assert len(found["profile_map"]) < 700_000
     assert all(Path(found[f"profile_map_{suffix}"]).is_file() for suffix in ("json", "html", "png"))
+    page = metadata(result, "atlas")
+    assert (page["models"], page["pages_built"]) == (1, 0)
+    assert page["knowledge_map"].startswith("![knowledge_map](data:image/png;base64,")
+    assert Path(page["path"]).stat().st_size == page["bytes"]
+    assert 'data-of="tiny"' in Path(page["path"]).read_text(encoding="utf-8")
     pictures = metadata(execute(places, instance, MEASURE, "umap_pictures"), "umap_pictures")
     assert (pictures["charts"], pictures["charts_drawn"]) == (2, 0)
     lines = summarize(places.store, ["tiny"], ["colours", "numbers"])

@@ -15,17 +15,33 @@ async function chart(place, spec, chosen) {
     mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip,
   });
   if (chosen) view.addEventListener("click", (event, item) => item?.datum && chosen(item.datum));
-  const made = { view, element, spec, fed: new Map(), told: new Map() };
+  const made = { view, element, spec, fed: new Map(), told: new Map(), waiting: { datasets: {}, signals: {} }, isSeen: false };
   views.set(place, made);
   new ResizeObserver(() => fit(made)).observe(element);
+  new IntersectionObserver((entries) => {
+    made.isSeen = entries.at(-1).isIntersecting;
+    if (made.isSeen) show(made);
+  }, { rootMargin: "100px" }).observe(element);
   return made;
 }
 
-/** Hand datasets to a chart, those alone that are not the ones it has, and signals; then draw. */
+/** Hand datasets and signals to a chart. One that nobody sees is drawn when it is seen, or once all else is (`showAll`). */
 function feed(place, datasets, signals = {}) {
   const made = views.get(place);
   if (!made) return;
-  for (const [name, value] of Object.entries({ ...theme(), ...signals })) {
+  Object.assign(made.waiting.datasets, datasets);
+  Object.assign(made.waiting.signals, theme(), signals);
+  if (made.isSeen) show(made);
+}
+
+const showAll = () => [...views.values()].forEach(show);
+
+/** Draw what was handed to a chart: of datasets and signals those alone that are not the ones it has. */
+function show(made) {
+  const { datasets, signals } = made.waiting;
+  if (!Object.keys(signals).length) return;
+  made.waiting = { datasets: {}, signals: {} };
+  for (const [name, value] of Object.entries(signals)) {
     // A signal that is told again is no news, but Vega would draw the axes anew for another array of the same ticks.
     const told = JSON.stringify(value);
     if (made.told.get(name) === told) continue;
@@ -63,7 +79,10 @@ function fit(made) {
     view.padding({ left: leftOf(), right: RIGHT, top: 6, bottom: 22 }).width(layersWidth(element));
     view.signal("rowLimit", leftOf() - 12);
   }
-  view.runAsync().then(() => made.fitted?.());
+  view.runAsync().then(() => {
+    made.fitted?.();
+    show(made);
+  });
 }
 
 /** What the pointer is over, beside the pointer. */

@@ -64,6 +64,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   // What is read and not seen at once comes after the pictures: a slider stays quick.
   afterwards(() => {
     if (token !== drawing) return;
+    showAll();
     remember(false);
     drawTerms(block);
     if (drawn.model !== state.model) drawModel();
@@ -324,10 +325,13 @@ function follow() {
 /** The chart as SVG: as on white paper, without the marks of what is looked at. */
 async function svgOf(place) {
   const before = document.documentElement.dataset.theme;
-  const { view } = views.get(place);
+  const made = views.get(place);
+  const { view } = made;
   repaint("light");
-  const marks = ["column", "cursor"].filter((name) => views.get(place).fed.has(name));
+  show(made);
+  const marks = ["column", "cursor"].filter((name) => made.fed.has(name));
   feed(place, Object.fromEntries(marks.map((name) => [name, []])));
+  show(made);
   const svg = await view.background("#ffffff").toSVG();
   view.background("transparent");
   repaint(before);
@@ -354,6 +358,7 @@ function printLight() {
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
     repaint("light");
+    showAll();
   });
   addEventListener("afterprint", () => repaint(before));
 }
