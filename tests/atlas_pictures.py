@@ -40,7 +40,7 @@ def main() -> None:
             page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.goto(address + place)
             page.locator('html[data-ready="1"]').wait_for(state="attached")
-            page.wait_for_timeout(500)
+            page.wait_for_timeout(2000)
             path = folder / f"atlas-{name}.png"
             page.screenshot(path=path, full_page=True, clip=_frame(page, parts, width))
             sys.stdout.write(f"{path}\n")

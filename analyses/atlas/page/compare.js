@@ -39,6 +39,7 @@ async function drawCompare(block, token) {
   if (token !== drawing) return;
   other = second;
   paintCompare(block);
+  await Promise.all(["map-beside", "difference", "picture-beside"].map((place) => views.get(place).view.runAsync()));
 }
 
 /** What stands beside the other model, once that is there. */

@@ -62,7 +62,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   drawFull();
   paint(block);
   // What is read and not seen at once comes after the pictures: a slider stays quick.
-  afterwards(() => {
+  afterwards(async () => {
     if (token !== drawing) return;
     showAll();
     remember(false);
@@ -70,7 +70,7 @@ async function draw({ change = {}, lasting = false } = {}) {
     if (drawn.model !== state.model) drawModel();
     if (drawn.model !== state.model || drawn.concept !== state.concept) drawStability(block);
     Object.assign(drawn, { model: state.model, concept: state.concept });
-    drawCompare(block, token);
+    await drawCompare(block, token);
   });
 }
 
@@ -109,8 +109,8 @@ function afterwards(work) {
   cancelAnimationFrame(waiting);
   clearTimeout(afterwards.timer);
   waiting = requestAnimationFrame(() => {
-    afterwards.timer = setTimeout(() => {
-      work();
+    afterwards.timer = setTimeout(async () => {
+      await work();
       document.documentElement.dataset.ready = "1";
     }, document.documentElement.dataset.ready ? 60 : 0);
   });

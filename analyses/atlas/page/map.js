@@ -108,7 +108,8 @@ function drawMapIn(place, block, mode, layer = state.layer) {
 function rowName(row) {
   if (!narrow()) return row.name.replace("control: ", "ctrl: ");
   const control = row.name.startsWith("control: ") ? "c: " : "";
-  return row.labelling ? `${control}${row.concept.slice(0, 4)}. ${spoken(row.labelling)}` : `${control}${row.concept}`;
+  const concept = row.concept.length > 5 ? `${row.concept.slice(0, 4)}.` : row.concept;
+  return row.labelling ? `${control}${concept} ${spoken(row.labelling)}` : `${control}${row.concept}`;
 }
 
 /** How high a row is: in the whole window as high as there is room for. */
