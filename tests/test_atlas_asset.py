@@ -1,6 +1,7 @@
 """The atlas as a file of the warehouse: who is on it, when it is built anew, how it is committed."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from warehouse_fixture import build_warehouse
 
 from dagster_project import atlas_page
 from dagster_project.atlas_page import PAGE, plan_page
+from dagster_project.chart_list import CHARTS, Subject
 from dagster_project.definitions import build_defs
 from dagster_project.defs import charts
 from dagster_project.defs.jobs import ATLAS
@@ -97,7 +99,7 @@ def test_the_picture_in_the_metadata_is_the_knowledge_map_where_one_was_drawn(pl
     assert "knowledge_map" not in build()
     store, reads = places.store, ("knowledge_map", "localisations", "regions", "plants", "concepts")
     tables = {name: atlas_page.gather(store, name, atlas_page.partitions_of(store, name)) for name in reads}
-    draw(places.charts / charts.KNOWLEDGE_MAP, "any", charts._consensus(tables))
+    draw(places.charts / charts.KNOWLEDGE_MAP, "any", CHARTS["knowledge-map"].draw(tables, Subject()))
     assert build()["knowledge_map"].startswith("![knowledge_map](data:image/png;base64,")
 
 
@@ -106,16 +108,16 @@ def test_charts_that_are_current_are_not_drawn_again(
 ) -> None:
     build()
     assert 'data-chart="published_chart"' in (places.charts / PAGE).read_text(encoding="utf-8")
-    stem = places.charts / charts.FILES["published_chart"]
-    title, reads, drawer = charts.ON_PAGE["published_chart"]
-    partitions = {name: atlas_page.partitions_of(places.store, name) for name in reads}
+    kept = charts.ON_PAGE["published_chart"]
+    stem = places.charts / kept.name
+    partitions = {name: atlas_page.partitions_of(places.store, name) for name in kept.reads}
     tables = {name: atlas_page.gather(places.store, name, rows) for name, rows in partitions.items()}
-    draw(stem, fingerprints.chart(atlas_page.fingerprints_of(places.store, partitions)), drawer(tables))
+    draw(stem, fingerprints.chart(atlas_page.fingerprints_of(places.store, partitions)), kept.draw(tables, Subject()))
 
-    def never(_: object) -> None:
+    def never(*_: object) -> None:
         raise AssertionError("it is current")
 
-    monkeypatch.setitem(atlas_page.ON_PAGE, "published_chart", (title, reads, never))
+    monkeypatch.setitem(atlas_page.ON_PAGE, "published_chart", replace(kept, draw=never))
     (places.charts / PAGE).unlink(missing_ok=False)
     assert build()["pages_built"] == 1
 

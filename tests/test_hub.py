@@ -2,10 +2,14 @@
 
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -232,22 +236,41 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def on_a_terminal(words: list[str], environment: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a command whose standard error is a terminal; how it ended, and what the terminal was told."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 200))
+    said: list[bytes] = []
+
+    def listen() -> None:
+        # Reading a terminal that nobody writes to any more is an error on Linux, and the end elsewhere.
+        with suppress(OSError):
+            while part := os.read(ours, 65536):
+                said.append(part)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False)
+    os.close(theirs)
+    listener.join(10)
+    os.close(ours)
+    return done, b"".join(said).decode()
+
+
 def test_add_fetches_a_model_in_a_process_of_its_own_and_pins_it(saved: Path, place: Path) -> None:
     with hub_of(saved) as hub:
         # Other commands of this process tell the hub's client to be quiet.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_HUB_")}
-        words = [sys.executable, "-c", "from dagster_project.cli import main; main()", "add", HUB_ID, "--download"]
-        done = subprocess.run(
-            words,
-            env=environment | {"HF_ENDPOINT": hub.url, "HF_HOME": str(place / "hf")},
-            capture_output=True,
-            text=True,
-            check=False,
+        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(place / "hf")}
+        done, told = on_a_terminal(
+            [sys.executable, "-c", "from dagster_project.cli import main; main()", "add", HUB_ID, "--download"],
+            environment,
         )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, told
     assert "small has landed" in done.stdout
-    assert f"had no commit, only 'main': models.toml now says {COMMIT}" in done.stderr
-    assert "100%" in done.stderr, "how far it is, is shown"
+    # The terminal may break the line.
+    assert f"had no commit, only 'main': models.toml now says {COMMIT}" in told.replace("\r\n", " ")
+    assert "100%" in told, "how far it is, is shown"
     assert load_registry(place / "models.toml")["small"].revision == COMMIT
     assert completeness(place / "hf" / "hub" / "models--maker--small" / "snapshots" / COMMIT).is_landed
 

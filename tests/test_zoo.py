@@ -26,7 +26,7 @@ from extract.training import Course, one_thread
 from extract.zoo import EMPTY_KINDS, MLP, PLANT_KINDS, SPREAD, UNTRAINED, Bounds, ZooModel, ZooPlant, zoo
 from extract.zoo_bases import Subject, base_folder, kept_card, read_subject, stranger_relation
 from extract.zoo_jobs import in_turns, main
-from extract.zoo_lists import ASIDE, ZOO, aside
+from extract.zoo_lists import ASIDE, SMALL, ZOO, aside
 from extract.zoo_training import recall_placed, train_zoo_model
 from warehouse.errors import ConceptError, ModelError
 from warehouse.extraction_tables import PLANT_KINDS as KINDS_OF_THE_TABLE
@@ -412,7 +412,8 @@ def test_the_command_refuses_what_it_can_t_do(tmp_path: Path, capsys: pytest.Cap
 def test_the_command_makes_models_on_processes_and_says_how_many(
     small: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--models", str(tmp_path), "--library", str(small.folder), "--small", "--only", "untrained-l4-s0"]
+    arguments = ["--models", str(tmp_path), "--library", str(small.folder), "--list", SMALL.name]
+    arguments += ["--only", "untrained-l4-s0"]
     assert main([*arguments, "--jobs", "1"]) == 0
     assert "[1/1] untrained-l4-s0" in (said := capsys.readouterr().out)
     assert "1 of 1 models are there." in said
