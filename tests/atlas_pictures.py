@@ -40,6 +40,8 @@ def main() -> None:
             page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.goto(address + place)
             page.locator('html[data-ready="1"]').wait_for(state="attached")
+            # What nobody has seen may not be drawn yet.
+            page.locator(parts[-1]).first.scroll_into_view_if_needed()
             page.wait_for_timeout(2000)
             path = folder / f"atlas-{name}.png"
             page.screenshot(path=path, full_page=True, clip=_frame(page, parts, width))

@@ -26,7 +26,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 MADE = {"shallow": Made(6, prompts=30, answered=4), "other": Made(9, prompts=30, answered=4)}
-ROW, TOP = 30, 6
+ROW, TOP = 34, 6
+SAME_FOR_ALL = {
+    "data": {"values": [{"found": 3, "kind": "planted"}]},
+    "mark": "bar",
+    "encoding": {"x": {"field": "found", "type": "quantitative"}, "y": {"field": "kind", "type": "nominal"}},
+}
 TABLES = {slug: model_tables(slug, made, LIBRARY) for slug, made in MADE.items()}
 DRUGS = {"model": "shallow", "concept": "drugs", "labelling": ASKED}
 
@@ -104,7 +109,8 @@ def context() -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
-    path.write_bytes(build_atlas(shared_tables(LIBRARY), list(TABLES), TABLES.__getitem__))
+    charts = [("validity_chart", "How well each technique finds what was planted.", SAME_FOR_ALL)]
+    path.write_bytes(build_atlas(shared_tables(LIBRARY), list(TABLES), TABLES.__getitem__, charts))
     return path
 
 
@@ -287,6 +293,15 @@ def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
         assert name.endswith(".svg")
         assert content.startswith("<svg")
         assert words in content
+
+
+def test_a_chart_that_says_the_same_for_all_models_is_drawn_and_leaves_as_svg(atlas: Atlas) -> None:
+    figure = atlas.page.locator("figure.white")
+    expect(figure.locator("canvas")).to_have_count(1)
+    with atlas.page.expect_download() as offered:
+        figure.locator("button", has_text="SVG").click()
+    assert offered.value.suggested_filename == "validity_chart.svg"
+    assert "planted" in Path(offered.value.path()).read_text(encoding="utf-8")
 
 
 def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> None:

@@ -39,6 +39,7 @@ async function drawCompare(block, token) {
   if (token !== drawing) return;
   other = second;
   paintCompare(block);
+  showAll();
   await Promise.all(["map-beside", "difference", "picture-beside"].map((place) => views.get(place).view.runAsync()));
 }
 

@@ -369,7 +369,9 @@ async function drawAtRest() {
   for (const place of document.querySelectorAll("[data-chart]")) {
     await rest();
     const inner = place.appendChild(make("div", { "aria-hidden": "true" }));
-    await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
+    const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
+    const give = async () => offer(`${place.dataset.chart}.svg`, "image/svg+xml", await view.toSVG());
+    place.closest("figure").querySelector("figcaption").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics" }, "SVG"));
   }
 }
 
