@@ -25,6 +25,7 @@ from analyses.atlas.models import model_part
 from analyses.atlas.packing import Pack, packed
 from analyses.atlas.profiles import shown
 from analyses.atlas.specs import page_charts
+from analyses.validity_summary import summarize_validation
 from warehouse.errors import InputError
 from warehouse.versions import CODE_VERSION
 
@@ -75,6 +76,8 @@ def build_atlas(
     # What was planted is there to judge the maps by: what people came for stands before it.
     order = sorted(range(len(headers)), key=lambda place: _is_planted(headers[place]))
     headers, blocks = [headers[place] for place in order], [blocks[place] for place in order]
+    validation = shared["validation"]
+    judged = [] if validation.is_empty() else summarize_validation(validation)
     style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
         # The bundle is run as it is unpacked, so its hash is that of its own text.
@@ -86,10 +89,10 @@ def build_atlas(
         ],
         techniques=_TECHNIQUES,
         charts=[{"name": name, "title": title} for name, title, _ in charts],
-        believe=telling.believe(shared["validation"]),
+        believe=telling.believe(judged),
         closed_loop=telling.closed_loop(shared["edits"]),
         published_rows=telling.published_rows(shared["published"]),
-        validity_rows=telling.validity_rows(shared["validation"]),
+        validity_rows=telling.validity_rows(judged),
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
         style=Markup(style),

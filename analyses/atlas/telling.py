@@ -14,7 +14,7 @@ from analyses.contrasts import contrasts
 from analyses.edit_charts import compared
 from analyses.map_charts import MARKED
 from analyses.rows import listed
-from analyses.validity_summary import Summary, summarize_validation
+from analyses.validity_summary import Summary
 
 _SIGNS = {"localised": "localised"}
 _NOTHING, _MINUS = "\u2013", "\u2212"
@@ -140,16 +140,13 @@ def digits(value: float | None, count: int = 3) -> str:
     return text.replace("-", _MINUS)
 
 
-def validity_rows(validation: pl.DataFrame, most: int = 14) -> list[list[str]]:
+def validity_rows(found: Sequence[Summary], most: int = 14) -> list[list[str]]:
     """How often each profile names the planted layer, the best first, and how often it sees one where there is none.
 
     Args:
-        validation: rows of `validation`; none give none.
+        found: what the rows of `validation` come to; none give none.
         most: how many profiles; those that the map reads, the paper's raw scores and its map are always among them.
     """
-    if validation.is_empty():
-        return []
-    found = summarize_validation(validation)
     false = {each.profile: each for each in found if each.kind == "spread"}
     over_all = [each for each in found if not each.kind]
     read = {(one.technique, one.metric, one.position) for one in contrasts() if one.is_best}
@@ -179,11 +176,9 @@ def _place(source: str) -> str:
     return f"…/{'/'.join(parts[-2:])}" if source.startswith(("/", "~")) or len(parts) > 3 else source
 
 
-def believe(validation: pl.DataFrame) -> str:
+def believe(found: Sequence[Summary]) -> str:
     """How far a map is to be believed, in a sentence; empty where no model was planted."""
-    if validation.is_empty():
-        return ""
-    maps = {each.kind: each for each in summarize_validation(validation) if each.technique == "consensus"}
+    maps = {each.kind: each for each in found if each.technique == "consensus"}
     if "" not in maps:
         return ""
     over_all, spread = maps[""], maps.get("spread")
