@@ -74,10 +74,10 @@ class Ticks:
         self.reason = ""
 
     def __call__(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self._instance, cursor=self.cursor, resources={"warehouse": self._places}
-        )
-        found = new_models(context)
+        ) as context:
+            found = new_models(context)
         assert isinstance(found, dg.SensorResult)
         for wanted in found.dynamic_partitions_requests or []:
             self._instance.add_dynamic_partitions(str(MODELS.name), list(wanted.partition_keys))
@@ -427,12 +427,14 @@ def kept() -> Iterator[dg.DagsterInstance]:
 
 
 def nightly(places: Warehouse, instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
-    context = dg.build_schedule_context(
+    # The context enters an instance of its own. Left to the garbage collector it would leave before or after others,
+    # and Dagster would hand what is gone to the next test.
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime(2026, 1, 2, 2, tzinfo=UTC),
         resources={"warehouse": places},
-    )
-    found = nightly_atlas(context)
+    ) as context:
+        found = nightly_atlas(context)
     return str(found.skip_message) if isinstance(found, dg.SkipReason) else list(found)
 
 

@@ -207,14 +207,11 @@ def test_a_run_whose_code_server_is_gone_gives_its_place_free(tmp_path: Path) ->
 
 def test_the_page_of_definitions_is_what_dagster_resolves() -> None:
     page = (PROJECT / "docs" / "dagster.md").read_text(encoding="utf-8").splitlines()
-    with dg.DagsterInstance.ephemeral():
-        # Definitions ask the instance that was entered last for its state; one of another test may be gone.
-        assert page == inventory(build_defs()), "`vesalius docs` writes it anew"
+    assert page == inventory(build_defs()), "`vesalius docs` writes it anew"
 
 
 def test_nothing_runs_by_itself_until_someone_switches_it_on() -> None:
-    with dg.DagsterInstance.ephemeral():
-        repository = build_defs().get_repository_def()
+    repository = build_defs().get_repository_def()
     (sensor,), (schedule,) = repository.sensor_defs, repository.schedule_defs
     assert (sensor.name, sensor.default_status) == ("new_models", dg.DefaultSensorStatus.STOPPED)
     assert (schedule.name, schedule.default_status) == ("nightly_atlas", dg.DefaultScheduleStatus.STOPPED)
