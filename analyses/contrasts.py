@@ -43,7 +43,7 @@ class Contrast:
 
     Attributes:
         technique, metric, position: which profile, on asking templates.
-        least: the least sum over the layers that it marks, in the metric's unit: below it there is nothing to find.
+        least: what a layer must have to be marked, in the metric's unit: below it there is nothing to find.
         is_best: whether the consensus reads it; the others are the second opinions of `stability`.
         planted, found: planted layers that it was tried on, and how many of them it marked (marks count by their
             probability).

@@ -16,13 +16,14 @@ HALF = 0.5
 def stand_out(values: Floats, least: float) -> NDArray[np.bool_]:
     """The layers that stand out in each draw of a profile.
 
-    A layer stands out with at least half of the largest value. What stands out is a place only if it is few layers that
-    carry much: at most half of the layers, at least half of the sum of all positive values, and in sum at least
-    `least`. Otherwise the draw marks no layer: its effect is spread out, or too small to speak of.
+    A layer stands out with at least half of the largest value, and at least `least`. What has half of the largest value
+    is a place only if it is few layers that carry much: at most half of the layers, and at least half of the sum of all
+    positive values. Otherwise the draw marks no layer: its effect is spread out, or too small to speak of.
 
     Args:
         values: shape (layers, draws); what is larger is more.
-        least: in the unit of the values.
+        least: what each layer must have by itself, in the unit of the values. Layers that matter little don't become a
+            place by being several.
 
     Returns:
         Shape (layers, draws).
@@ -31,8 +32,8 @@ def stand_out(values: Floats, least: float) -> NDArray[np.bool_]:
     largest = positive.max(axis=0)
     high = (positive >= HALF * largest) & (largest > 0)
     carried, whole = np.where(high, positive, 0.0).sum(axis=0), positive.sum(axis=0)
-    is_place = (high.sum(axis=0) <= HALF * len(values)) & (carried >= HALF * whole) & (carried >= least)
-    return np.asarray(high & is_place)
+    is_place = (high.sum(axis=0) <= HALF * len(values)) & (carried >= HALF * whole)
+    return np.asarray(high & is_place & (positive >= least))
 
 
 def runs(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:

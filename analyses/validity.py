@@ -50,7 +50,7 @@ _LEAST = (
     ("loss_first_order_effect", 0.25),
     ("logit_difference_first_order_effect", 0.5),
 )
-"""What the layers that a metric marks must sum up to at least, by the end of its name; 0 for all others."""
+"""What a layer that a metric marks must have at least, by the end of its name; 0 for all others."""
 
 
 def kept_validation(path: Path = VALIDATION_FILE) -> pa.Table:
@@ -109,7 +109,7 @@ class Case:
 
 
 def least_of(metric: str) -> float:
-    """What the marked layers of a metric must sum up to at least, in its unit."""
+    """What a marked layer of a metric must have at least, in its unit."""
     return next((least for ending, least in _LEAST if metric.endswith(ending)), 0.0)
 
 

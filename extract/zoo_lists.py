@@ -65,23 +65,27 @@ _GPT_NEOX = Shape(layers=10, width=80, inner=320, heads=5, vocabulary=1000, devi
 
 
 def aside() -> tuple[ZooModel, ...]:
-    """The models held aside: of each architecture early, middle and late plants, and those that hold nothing."""
-    small, deep = (_QWEN3, 11), (_GPT_NEOX, 12)
+    """The models held aside: of each architecture early, middle and late plants, and those that hold nothing.
+
+    Seeds 11 and 12 are spent: a first set of them judged the rule of `analyses.marking` before the present one, which
+    was changed by what they showed.
+    """
+    small, deep = (_QWEN3, 13), (_GPT_NEOX, 14)
     return (
-        _aside(ONE_LAYER, small, {"symptoms": (1,)}),
-        _aside(ONE_LAYER, small, {"diseases": (3,)}),
-        _aside(ONE_LAYER, small, {"drugs": (5,)}),
-        _aside(ONE_LAYER, deep, {"drugs": (2,)}),
-        _aside(ONE_LAYER, deep, {"symptoms": (5,)}),
-        _aside(ONE_LAYER, deep, {"diseases": (8,)}),
-        _aside(BLOCK, small, {"drugs": (2, 3)}),
-        _aside(BLOCK, deep, {"symptoms": (6, 7)}),
-        _aside(SEVERAL, small, {"drugs": (1,), "symptoms": (4,), "diseases": (5,)}),
-        _aside(SEVERAL, deep, {"diseases": (3,), "drugs": (5,), "symptoms": (8,)}),
+        _aside(ONE_LAYER, small, {"drugs": (1,)}),
+        _aside(ONE_LAYER, small, {"symptoms": (3,)}),
+        _aside(ONE_LAYER, small, {"diseases": (5,)}),
+        _aside(ONE_LAYER, deep, {"diseases": (2,)}),
+        _aside(ONE_LAYER, deep, {"drugs": (4,)}),
+        _aside(ONE_LAYER, deep, {"symptoms": (8,)}),
+        _aside(BLOCK, small, {"symptoms": (3, 4)}),
+        _aside(BLOCK, deep, {"diseases": (5, 6)}),
+        _aside(SEVERAL, small, {"diseases": (2,), "drugs": (4,), "symptoms": (5,)}),
+        _aside(SEVERAL, deep, {"symptoms": (2,), "diseases": (6,), "drugs": (7,)}),
         *(
-            _aside(SPREAD, (shape, seed), {concept: tuple(range(1, shape.layers))})
-            for (shape, seed), concepts in ((small, ("diseases", "drugs")), (deep, ("symptoms", "drugs")))
-            for concept in concepts
+            _aside(SPREAD, base, {concept: tuple(range(1, base[0].layers))})
+            for base in (small, deep)
+            for concept in ("symptoms", "diseases", "drugs")
         ),
         *(_aside(UNTRAINED, base, {}) for base in (small, deep)),
     )

@@ -29,7 +29,17 @@ def test_a_peak_that_carries_less_than_half_of_the_whole_is_no_place():
 
 def test_an_effect_that_is_too_small_to_speak_of_marks_nothing():
     assert marked([0.0, 0.2, 0.0, 0.0], least=0.25) == [False] * 4
-    assert marked([0.0, 0.2, 0.2, 0.0], least=0.25) == [False, True, True, False]
+    assert marked([0.0, 0.25, 0.0, 0.0], least=0.25) == [False, True, False, False]
+
+
+def test_each_layer_has_to_matter_by_itself():
+    assert marked([0.0, 0.2, 0.2, 0.0], least=0.25) == [False] * 4
+    assert marked([0.0, 0.3, 0.2, 0.0], least=0.25) == [False, True, False, False]
+    assert marked([0.0, 0.3, 0.3, 0.0], least=0.25) == [False, True, True, False]
+
+
+def test_a_layer_too_weak_to_be_marked_still_counts_as_one_of_many():
+    assert marked([0.3, 0.2, 0.2, 0.0], least=0.25) == [False] * 4
 
 
 def test_values_below_zero_neither_stand_out_nor_count():
