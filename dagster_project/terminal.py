@@ -7,8 +7,10 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ from dagster_project.commands.output import as_json
 from dagster_project.summary import Line
 from extract.prompts import ConceptCount
 from warehouse.atomic import replacing
+from warehouse.errors import QueryError
 from warehouse.sql_files import NamedQuery
 
 MOST_ROWS = 200
@@ -41,13 +44,17 @@ def console(*, error: bool = False) -> Console:
 
 
 def rows_table(rows: pa.Table) -> RichTable:
-    """A query's result, numbers to the right, no more than `MOST_ROWS` rows."""
+    """A query's result, numbers to the right, no more than `MOST_ROWS` rows.
+
+    Raises:
+        QueryError: a column holds a value that can't be printed.
+    """
     table = _table()
     for field in rows.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         table.add_column(field.name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows.slice(0, MOST_ROWS).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
+    for row in _plain_rows(rows.slice(0, MOST_ROWS)):
+        table.add_row(*(_cell(value) for value in row))
     return table
 
 
@@ -116,13 +123,14 @@ def write_csv(rows: pa.Table, path: Path) -> None:
     """All rows as CSV; vectors as JSON. `-` is standard output.
 
     Raises:
+        QueryError: a column holds a value that can't be written so.
         StoreError: the disk refused.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows.column_names)
-    for row in rows.to_pylist():
-        writer.writerow([json.dumps(value) if isinstance(value, list | dict) else value for value in row.values()])
+    for row in _plain_rows(rows):
+        writer.writerow([json.dumps(value) if isinstance(value, list | dict) else value for value in row])
     _write_text(text.getvalue(), path)
 
 
@@ -130,19 +138,48 @@ def write_json(rows: pa.Table, path: Path) -> None:
     """All rows as a JSON list of objects. `-` is standard output.
 
     Raises:
+        QueryError: a column holds a value that can't be written so, or two have one name.
         StoreError: the disk refused.
     """
-    _write_text(as_json(rows.to_pylist()) + "\n", path)
+    _require_own_names(rows)
+    named = [dict(zip(rows.column_names, row, strict=True)) for row in _plain_rows(rows)]
+    _write_text(as_json(named) + "\n", path)
 
 
 def write_parquet(rows: pa.Table, path: Path) -> None:
     """All rows as a Parquet file.
 
     Raises:
+        QueryError: a column is of a type that Parquet lacks, or two have one name.
         StoreError: the disk refused.
     """
+    _require_own_names(rows)
     with replacing(path) as temporary:
-        pq.write_table(rows, temporary, compression="zstd")
+        try:
+            pq.write_table(rows, temporary, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise QueryError(f"{error}: cast that column, as in CAST(name AS VARCHAR).") from error
+
+
+def _plain_rows(rows: pa.Table) -> Iterator[tuple[object, ...]]:
+    """The rows as Python's values: SQL knows dates, intervals and numbers that Python does not."""
+    columns = []
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        try:
+            columns.append(column.to_pylist())
+        except (OverflowError, ValueError, pa.ArrowException) as error:
+            raise QueryError(
+                f"Column {name} ({column.type}) holds a value that can't be shown ({error}): cast it, as in "
+                f'CAST("{name}" AS VARCHAR).'
+            ) from error
+    return zip(*columns, strict=True)
+
+
+def _require_own_names(rows: pa.Table) -> None:
+    """A join can give two columns of one name: in a file that is read by names one of them would be lost."""
+    name, times = max(Counter(rows.column_names).items(), key=itemgetter(1))
+    if times > 1:
+        raise QueryError(f"{times} columns are called {name}: give each a name of its own, as in {name} AS other.")
 
 
 def _write_text(text: str, path: Path) -> None:

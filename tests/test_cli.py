@@ -418,6 +418,27 @@ def test_csv_goes_to_standard_output_too(vesalius: Invoke) -> None:
     assert json.loads(vesalius("sql", "SELECT 1 AS one", "--json").stdout) == [{"one": 1}]
 
 
+def test_columns_of_one_name_are_shown_each_and_refused_where_one_would_be_lost(
+    vesalius: Invoke, tmp_path: Path
+) -> None:
+    query = "SELECT 1 AS one, 2 AS one"
+    assert vesalius("sql", query).stdout.split() == ["one", "one", "1", "2"]
+    assert vesalius("sql", query, "--csv").stdout == "one,one\n1,2\n"
+    for option in ("--json", "--parquet"):
+        result = vesalius("sql", query, option, tmp_path / "rows")
+        assert result.exit_code == 2
+        assert "2 columns are called one" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_only_sql_knows_ask_for_a_cast(vesalius: Invoke, tmp_path: Path) -> None:
+    for words in ([], ["--csv"], ["--json"], ["--parquet", tmp_path / "rows"]):
+        result = vesalius("sql", "FROM test_all_types()", *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "CAST(" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_statement_comes_from_standard_input(vesalius: Invoke) -> None:
     assert vesalius("sql", input="SELECT 40 + 2 AS answer;\n").stdout.split() == ["answer", "42"]
 
