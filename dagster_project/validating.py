@@ -121,11 +121,14 @@ def run_validation(
         write_small_library(CONCEPTS, places.library, labels=cut.labels, terms=cut.terms, last=cut.last)
 
     with progress.stage("train", len(models), "models") as advance:
+        ended = 0
 
         def trained(outcome: "Outcome", done: int, count: int) -> None:
+            nonlocal ended
             fault = outcome.fault and f": {outcome.fault}"
             told(f"{done}/{count} trained: {outcome.name}, {outcome.seconds:.0f} s{fault}")
-            advance(1)
+            advance(done - ended)  # None for a base, several where a base failed.
+            ended = done
 
         outcomes = train_zoo(models, places.library, places.models, jobs, trained)
     slugs = sorted(outcome.name for outcome in outcomes if not outcome.fault)
