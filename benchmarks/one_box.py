@@ -5,22 +5,27 @@ shards of a few layers. They are written layer by layer, so that the model is
 never whole in memory, not even here. `vesalius run --placement offload` then measures it in a process of its own, over
 a small concept library; meanwhile the memory of that process and its children is read five times a second. What they
 hold of their own (resident less shared) is what a machine must have; pages of files that are mapped or cached are given
-back when somebody needs them.
+back when somebody needs them. The run is told that less memory is free than the weights take: otherwise it would keep
+the layers there.
 
-Run with `python -m benchmarks.one_box`; prints seconds by stage and, as its last line, one JSON object: bytes of the
-weights and of the largest layer, peak memory, its ratio to the weights.
+Run with `python -m benchmarks.one_box`, and `--only drugs` for less; prints seconds by stage and, as its last line, one
+JSON object: bytes of the weights and of the largest layer, peak memory, its ratio to the weights. Stopped by SIGTERM or
+Ctrl-C it stops the run, and leaves nothing in the folder for temporary files.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # The script's own folder, which comes first, has a `statistics` that is not Python's: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[1])
@@ -41,7 +46,18 @@ _SHARING = 8
 """Heads that share keys and values."""
 
 _EVERY_S = 0.2
-_RUN = ("--sample", "12", "--held-out", "0", "--answers", "2", "--no-umap", "--no-untrained", "--permutations", "50")
+_PATIENCE_S = 20
+"""That a run which is told to end gets for it."""
+
+_RUN = ("--held-out", "0", "--no-umap", "--no-untrained", "--permutations", "50")
+_TOLD = """
+import sys, types, psutil
+free = int(sys.argv.pop(1))
+psutil.virtual_memory = lambda: types.SimpleNamespace(total=free, available=free, percent=0.0)
+from dagster_project.cli import main
+main()
+"""
+"""`vesalius`, told as its first argument how many bytes of memory are free."""
 
 
 def main() -> None:
@@ -51,15 +67,21 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024, help="a multiple of 64")
     parser.add_argument("--placement", default="offload")
     parser.add_argument("--terms", type=int, default=4, help="terms a label, of two labels a concept")
+    parser.add_argument("--only", default="", help="these concepts alone: names with commas between")
+    parser.add_argument("--sample", type=int, default=12, help="prompts, and pairs, of a concept")
+    parser.add_argument("--answers", type=int, default=2, help="prompts of a concept that are answered")
+    parser.add_argument("--free", type=float, default=1.0, help="GB of memory that the run is told are free")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with ended_by_signals(), tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         config = _config(options.layers, options.width)
         weights, layer = write_model(folder / "wide", config)
         write_small_library(CONCEPTS, folder / "library", labels=2, terms=options.terms)
         print(f"{options.layers} layers of width {options.width}: {weights / 1e9:.2f} GB of weights", flush=True)
-        command = [sys.executable, "-c", "from dagster_project.cli import main; main()", "run"]
+        command = [sys.executable, "-c", _TOLD, str(int(options.free * 1e9)), "run"]
         command += ["--model", str(folder / "wide"), "--concepts", str(folder / "library"), *_RUN]
+        command += ["--sample", str(options.sample), "--answers", str(options.answers)]
+        command += ["--only", options.only] if options.only else []
         command += ["--warehouse", str(folder / "warehouse"), "--placement", options.placement]
         if options.placement == "offload":
             command += ["--offload", str(folder / "offloaded")]
@@ -77,6 +99,23 @@ def main() -> None:
     print(json.dumps(found))
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Until the block ends, SIGTERM ends the program as an exception does: what is open is closed, folders are removed.
+
+    Python does so for SIGINT by itself.
+    """
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _config(layers: int, width: int) -> LlamaConfig:
     heads = width // 64
     return LlamaConfig(
@@ -85,11 +124,15 @@ def _config(layers: int, width: int) -> LlamaConfig:
         intermediate_size=width * 7 // 2,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // _SHARING),
+        num_key_value_heads=_shared_heads(width),
         max_position_embeddings=512,
         architectures=["LlamaForCausalLM"],
         dtype="bfloat16",
     )
+
+
+def _shared_heads(width: int) -> int:
+    return max(1, width // 64 // _SHARING)
 
 
 def write_model(folder: Path, config: LlamaConfig) -> tuple[int, int]:
@@ -114,7 +157,7 @@ def write_model(folder: Path, config: LlamaConfig) -> tuple[int, int]:
 def _shards(config: LlamaConfig) -> Iterator[dict[str, Tensor]]:
     """First what is no layer, then a few layers at a time."""
     width, inner = config.hidden_size, config.intermediate_size
-    shared = width // _SHARING if width >= 64 * _SHARING else 64
+    shared = 64 * _shared_heads(width)
     shapes = {
         "self_attn.q_proj": (width, width),
         "self_attn.k_proj": (shared, width),
@@ -162,7 +205,19 @@ def _peaks(command: list[str]) -> tuple[int, int]:
     finally:
         ended.set()
         watcher.join()
+        _end(running)
     return peaks[0], peaks[1]
+
+
+def _end(running: "subprocess.Popen[bytes]") -> None:
+    """See that a run has ended: nothing may be written any more into a folder that is being removed."""
+    if running.poll() is None:
+        running.terminate()
+        try:
+            running.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
 
 
 def _held(pid: int) -> tuple[int, int]:

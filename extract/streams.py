@@ -96,7 +96,9 @@ class Streams:
             begun = stack.record(batch.tokens[:1, : self._shared])
             self._begun = whole(begun)
             self._beginnings = begun.hidden
-        self._states = [recording.hidden[:, self._shared :]]
+        rest = recording.hidden[:, self._shared :]
+        # A view would hold the shared tokens of every prompt until the second layer.
+        self._states = [rest.clone() if self._shared else rest]
         self._owners = [0]
         self._lesions: list[tuple[Lesion, int]] = []
         self._now = _Intact(self._states[0], self._states[0])
@@ -148,6 +150,8 @@ class Streams:
         self._states = after
         for front in self.fronts:
             front.advance(engine.stack, layer, self._kept, engine.budget, last=last)
+        # Fronts that join run over those of the next layer: held on, they would be twice a stream's tokens a batch.
+        self._kept = None
 
     def taken(self, layer: int) -> Taken:
         """For the shelf: what the layer took and gave here, a row a token."""
