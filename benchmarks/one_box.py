@@ -1,16 +1,15 @@
 """A model in the shape of Llama 3.3 70B, only narrower, through the whole pipeline on one machine, its layers on disk.
 
 80 layers, heads of 64, eight of which share keys and values, an MLP 3.5 times as wide, bfloat16, random weights in
-shards of a few layers. They are written layer by layer, so that the model is
-never whole in memory, not even here. `vesalius run --placement offload` then measures it in a process of its own, over
-a small concept library; meanwhile the memory of that process and its children is read five times a second. What they
-hold of their own (resident less shared) is what a machine must have; pages of files that are mapped or cached are given
-back when somebody needs them. The run is told that less memory is free than the weights take: otherwise it would keep
-the layers there.
+shards of a few layers. They are written layer by layer, so that the model is never whole in memory, not even here.
+`vesalius run --placement offload` then measures it in a process of its own, over a small concept library; meanwhile the
+memory of that process and its children is read five times a second. What they hold of their own (resident less shared)
+is what a machine must have; pages of files that are mapped or cached are given back when somebody needs them. The run
+is told that less memory is free than the weights take: otherwise it would keep the layers there.
 
-Run with `python -m benchmarks.one_box`, and `--only drugs` for less; prints seconds by stage and, as its last line, one
-JSON object: bytes of the weights and of the largest layer, peak memory, its ratio to the weights. Stopped by SIGTERM or
-Ctrl-C it stops the run, and leaves nothing in the folder for temporary files.
+Run with `python -m benchmarks.one_box`, and `--only drugs` for less; prints seconds by stage, what is held as it
+grows, and, as its last line, one JSON object: bytes of the weights and of the largest layer, peak memory, its ratio to
+the weights. Stopped by SIGTERM or Ctrl-C it stops the run, and leaves nothing in the folder for temporary files.
 """
 
 import argparse
@@ -190,12 +189,16 @@ def _peaks(command: list[str]) -> tuple[int, int]:
     """Run a command; the most bytes that it and its children held of their own, and with files that are mapped."""
     environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     running = subprocess.Popen(command, env=environment, cwd=_ROOT)
-    peaks, ended = [0, 0], threading.Event()
+    peaks, ended, told = [0, 0], threading.Event(), 0
 
     def watch() -> None:
+        nonlocal told
         while not ended.wait(_EVERY_S):
             for place, held in enumerate(_held(running.pid)):
                 peaks[place] = max(peaks[place], held)
+            if peaks[0] > 1.1 * told:
+                told = peaks[0]
+                print(f"(holds {told / 1e9:.2f} GB)", flush=True)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

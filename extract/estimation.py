@@ -1,7 +1,7 @@
 """What a run of a model would take: forwards, operations, reads of weights, memory, disk, before a weight is read.
 
 Belongs here: the whole of an estimate, put together from the plan that the run itself would follow (`planned`), counts
-of the engine on hollow layers (`hollow`), what those cost (`costs`), memory (`room`) and tables (`sizes`). How long it
+of the engine on hollow layers (`hollow`), what those cost (`costs`), memory (`holding`), tables (`sizes`). How long it
 takes on a machine is in `speed`. A run from nothing is meant: what a warehouse holds already costs nothing again.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from extract.holding import Load, Memory, memory, weights_on_device
 from extract.library import Concept
 from extract.models import ModelEntry
 from extract.outline import Outline, outline
 from extract.planned import Choices, Plan, plans, tokenizer_of
-from extract.room import Load, Memory, memory, weights_on_device
 
 if TYPE_CHECKING:
     from extract.costs import Work
@@ -121,7 +121,7 @@ def estimate(
     """
     from extract.batched import answers_of, preparation_of, saliency_of
     from extract.costs import Work
-    from extract.extraction import TOKEN_BUDGETS
+    from extract.extraction import TOKEN_BUDGETS, side_by_side
     from extract.sizes import added, table_sizes
 
     budget = choices.token_budget or TOKEN_BUDGETS[device]
@@ -149,7 +149,8 @@ def estimate(
         works["saliency"] += saliency
         works["answers"] += answers
         sizes.append(table_sizes(plan, shape, choices))
-        loads.append(_load(plan, found, shape, budget, saliency_tokens=saliency_tokens, answers=(rows, tokens)))
+        load = _load(plan, found, shape, budget, saliency_tokens=saliency_tokens, answers=(rows, tokens))
+        loads.append(replace(load, workers=side_by_side(shape.weights, device)))
     works[PREPARATION] = preparation_of(chosen, shape)
     if choices.untrained:
         for plan in plans(tokenizer, concepts, choices, chat=chat, twin=True):
@@ -258,13 +259,12 @@ def _load(
     lengths = [len(tokens) for tokens in plan.subject.tokenized.indices]
     lesioned = [lengths[row] for row in rows_of(plan.subject.sample, plan.subject.prompts)]
     shelved = _distinct(plan)
-    corrupted = {*zip(*(plan.subject.pairs[name].to_pylist() for name in ("template", "corrupting_term")), strict=True)}
     mean = sum(lengths) / max(1, len(lengths))
     return Load(
         stream_tokens=found.held,
         intact_tokens=found.intact,
         shelved_tokens=int(shelved * mean),
-        kept_tokens=int(len(corrupted) * mean) if plan.wanted.patches else 0,
+        tokens=sum(lengths),
         most_prompts=len(lengths),
         streams=1 + len(plan.wanted.lesions) * len(shape.layers),
         lesioned=min(len(lesioned), max(1, budget // min(lesioned))) if lesioned else 0,
@@ -273,6 +273,7 @@ def _load(
         saliency_tokens=saliency_tokens,
         answer_rows=answers[0],
         answer_tokens=answers[1],
+        workers=1,
         contributions=plan.wanted.contributions,
     )
 

@@ -264,13 +264,19 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
 def threads(loaded: LoadedModel) -> Iterator[int]:
     """Batches to run side by side: of a small model one a processor, each on one thread; of others one at a time."""
     before = torch.get_num_threads()
-    small = sum(weights.numel() for weights in loaded.model.parameters()) < _SMALL
-    if small:
+    weights = sum(weights.numel() for weights in loaded.model.parameters())
+    workers = side_by_side(weights, loaded.device.type)
+    if weights < _SMALL:
         torch.set_num_threads(1)
     try:
-        yield before if small and loaded.device.type == "cpu" else 1
+        yield workers
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(weights: int, device: str) -> int:
+    """Batches that go through a layer at once, of a model with so many weights on a sort of device."""
+    return torch.get_num_threads() if weights < _SMALL and device == "cpu" else 1
 
 
 def _scaled(progress: Callable[[float], None], share: float, done: float) -> None:

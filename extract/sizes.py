@@ -28,8 +28,8 @@ from warehouse.tables import POSITIONS, table
 _MOST = 6_000_000
 """Numbers of a layer that are written at most; a table of wide vectors is tried on some of its prompts."""
 
-_ANSWER_BYTES = 200
-"""Of a row of `responses`: a short text and what it was compared by. *Measured* on the embedded models: 197 and 208."""
+_LETTERS = 4
+"""Of a token of an answer."""
 
 _FEW_ROWS = 2000, 460
 """Bytes of a file of few rows, beside them: of the file, and of a layer. *Measured* on `first_tokens`."""
@@ -70,8 +70,8 @@ def table_sizes(plan: Plan, shape: Outline, choices: Choices) -> Sizes:
         elif "saliency" in plan.fills:
             found["saliency"] = _whole(*written("saliency", table("saliency").schema().empty_table()))
         if choices.answers and plan.answered.num_rows:
-            count = plan.answered.num_rows * (layers + 1)
-            found["responses"] = count, count * _ANSWER_BYTES
+            few, base, size = written("responses", _responses(plan, choices, generator))
+            found["responses"] = few * (layers + 1), base + size * (layers + 1)
     return found
 
 
@@ -148,6 +148,31 @@ def _gradients(plan: Plan, shape: Outline, generator: np.random.Generator) -> pa
         for target in of
     }
     return layer_table(0, named, sums, keys, of)
+
+
+def _responses(plan: Plan, choices: Choices, generator: np.random.Generator) -> pa.Table:
+    """A layer of answers: letters of the prompts in any order, as many as there may be, and random numbers."""
+    answered, count = plan.answered, plan.answered.num_rows
+    letters = list("".join(answered["text"].to_pylist()))
+    texts = ["".join(generator.choice(letters, _LETTERS * choices.new_tokens)) for _ in range(count)]
+    columns = {
+        "lesion": ["identity"] * count,
+        "layer": [0] * count,
+        "template": answered["template"],
+        "term": answered["term"],
+        "response": texts,
+        "tokens": [choices.new_tokens] * count,
+        "exact": [False] * count,
+        "token_agreement": generator.random(count),
+        "chrf": 100 * generator.random(count),
+        "intact_answer_nll": 100 * generator.random(count),
+    }
+    schema = table("responses").schema()
+    arrays = [
+        values if isinstance(values := columns[field.name], pa.ChunkedArray) else pa.array(values, field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 def rows_in(plan: Plan) -> list[int]:

@@ -1,5 +1,6 @@
 """What is estimated of a run before it is what the run then does: passes, operations, rows, bytes, memory."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from tiny_library import write_library
 from tiny_models import save_tiny, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
 from dagster_project.cli import app
@@ -24,15 +26,18 @@ from dagster_project.terminal import console
 from extract import sweep as sweeping
 from extract.costs import sweep_work
 from extract.estimation import Estimate, estimate
+from extract.extraction import run_sweep
 from extract.hollow import ATTENDED, MLP, PROJECTED, passage
 from extract.interventions import Lesion, Patch
 from extract.job.extracting import TABLES
 from extract.job.progress import for_console
 from extract.library import load_library
+from extract.loading import load_model
 from extract.machine import make_machine
 from extract.models import ModelEntry
 from extract.outline import outline
-from extract.planned import Choices
+from extract.planned import Choices, plans
+from extract.streams import Streams
 from extract.task import Pairs, Task
 
 BUDGET = 64
@@ -159,6 +164,39 @@ def _tokens(streams: Any) -> int:
     return int(beginnings + states + fronts)
 
 
+def test_streams_hold_as_many_bytes_as_is_foretold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sweeping, "ThreadPoolExecutor", _Here)
+    library = load_library(write_library(tmp_path / "concepts"))
+    entry = ModelEntry("tiny", save_tiny(tmp_path / "tiny", "llama", ANSWERED))
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=512, intermediate_size=64, num_hidden_layers=6, num_attention_heads=8
+    )
+    LlamaForCausalLM(config).save_pretrained(entry.path)
+    need = estimate(entry, library.concepts, CHOICES).memory
+    loaded = load_model(entry)
+    machine, before, held = make_machine(loaded.model), _alive(), [0]
+    join = Streams.join
+
+    def watched(streams: Any, layer: int, shelf: Any) -> None:
+        join(streams, layer, shelf)
+        held.append(_alive() - before)
+
+    monkeypatch.setattr(Streams, "join", watched)
+    for plan in plans(loaded.tokenizer, library.concepts, CHOICES):
+        run_sweep(loaded, machine, plan.subject, plan.wanted, lambda name, rows: None)
+    assert need.streams == pytest.approx(max(held), rel=0.15)
+
+
+def _alive() -> int:
+    """Bytes of all tensors that there are: slow, and sure to forget none."""
+    found = {}
+    for each in gc.get_objects():
+        if type(each) is torch.Tensor or type(each) is torch.nn.Parameter:
+            storage = each.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+    return sum(found.values())
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Estimate, Warehouse, int]:
     """A small model, what is estimated of it, and a warehouse with all that was then measured."""
@@ -189,7 +227,7 @@ def test_rows_are_those_of_the_run_and_bytes_within_a_fifth(world: tuple[Path, E
         files = [places.store.path(name, **keys) for keys in places.store.partitions(name)]
         found = [places.store.footer(name, **keys) for keys in places.store.partitions(name)]
         assert rows == sum(footer.rows for footer in found if footer), name
-        if name in {"activations", "lesions", "saliency"}:
+        if name in {"activations", "lesions", "saliency", "responses"}:
             assert size == pytest.approx(sum(file.stat().st_size for file in files), rel=0.2), name
 
 

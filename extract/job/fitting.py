@@ -9,10 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from extract.holding import Load, memory, weights_on_device
 from extract.job.plan import Plan
 from extract.models import ModelEntry
 from extract.outline import outline
-from extract.room import Load, Room, memory, refusals, refuse, remedies, weights_on_device
+from extract.room import Room, refusals, refuse, remedies
 from warehouse.errors import ModelError
 from warehouse.store import Store
 
@@ -65,7 +66,7 @@ def check_fits(
         stream_tokens=tokens,
         intact_tokens=tokens,
         shelved_tokens=0,
-        kept_tokens=0,
+        tokens=tokens,
         most_prompts=most,
         streams=1,
         lesioned=0,
@@ -74,6 +75,7 @@ def check_fits(
         saliency_tokens=0,
         answer_rows=0,
         answer_tokens=0,
+        workers=1,
         contributions=plan.contributions,
     )
     weights = weights_on_device(shape, placement or entry.placement, entry.quantization)
