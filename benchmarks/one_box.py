@@ -45,6 +45,9 @@ _SHARING = 8
 """Heads that share keys and values."""
 
 _EVERY_S = 0.2
+_STEP = 100_000_000
+"""Bytes by which the peak has grown when it is told again."""
+
 _PATIENCE_S = 20
 """That a run which is told to end gets for it."""
 
@@ -196,7 +199,7 @@ def _peaks(command: list[str]) -> tuple[int, int]:
         while not ended.wait(_EVERY_S):
             for place, held in enumerate(_held(running.pid)):
                 peaks[place] = max(peaks[place], held)
-            if peaks[0] > 1.1 * told:
+            if peaks[0] >= told + _STEP:
                 told = peaks[0]
                 print(f"(holds {told / 1e9:.2f} GB)", flush=True)
 
