@@ -5,7 +5,11 @@ their key, so that a test can compute with the same numbers and no file. What is
 `warehouse_effects`.
 """
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -100,7 +104,22 @@ def silhouettes(model: str, concept: str, labelling: str) -> list[float]:
 
 
 def build_warehouse(root: Path | ObjectPlace) -> Store:
-    """Fill an empty place with the warehouse; tables that nothing here speaks of stay without files."""
+    """Fill an empty place with the warehouse; tables that nothing here speaks of stay without files.
+
+    It is committed through the store once a process and copied from there.
+    """
+    if isinstance(root, Path):
+        shutil.copytree(_committed(), root, dirs_exist_ok=True)
+    else:
+        for path in _committed().rglob("*.parquet"):
+            root.joinpath(*path.relative_to(_committed()).parts).upload(path)
+    return Store(root)
+
+
+@cache
+def _committed() -> Path:
+    root = Path(tempfile.mkdtemp(prefix="warehouse-"))
+    atexit.register(shutil.rmtree, root)
     store = Store(root)
     for concept in ROLES:
         _write_library(store, concept)
@@ -109,7 +128,7 @@ def build_warehouse(root: Path | ObjectPlace) -> Store:
         _write_model(store, model)
         for concept in ROLES:
             _write_measurements(store, model, concept)
-    return store
+    return root
 
 
 def _write_library(store: Store, concept: str) -> None:
