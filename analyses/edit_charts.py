@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from analyses.drawing import INK, dressed, values
+from analyses.palette import OTHERS
 from analyses.resampling import HIGH, LOW, generator
 from analyses.rows import Rows, frame
 from warehouse.errors import InputError
@@ -26,7 +27,6 @@ MEASURES = {
     "others_lost": "lost: other relations",
     "kl_neutral": "moved: neutral text, nats a token",
 }
-_COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#6c6e72")
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
 _RESAMPLES = 2000
 _LEAST_EDITS = 3
@@ -165,7 +165,7 @@ def _panel(
     names = list(ARMS.values())
     is_first = measure == next(iter(MEASURES))
     y = alt.Y("arm:N", sort=names, scale=alt.Scale(domain=names), axis=alt.Axis(title=None, labels=is_first))
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=names, range=list(_COLOURS)), legend=None)
+    colour = alt.Color("arm:N", scale=alt.Scale(domain=names, range=list(OTHERS)), legend=None)
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=names, range=list(_SHAPES)), legend=None)
     own = means.filter(task=task, verdict=verdict, measure=measure)
     each = points.filter(task=task, verdict=verdict).drop_nulls(measure).with_columns(value=pl.col(measure))

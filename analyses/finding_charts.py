@@ -10,8 +10,9 @@ import altair as alt
 import polars as pl
 
 from analyses.claims.claim import counted
-from analyses.drawing import FAINT_INK, GREY, HUES, INK, SHARES, dressed, values
+from analyses.drawing import FAINT_INK, GREY, INK, SHARES, dressed, values
 from analyses.findings import in_order
+from analyses.palette import OTHERS
 from analyses.published import COUNTERPARTS
 from analyses.relations import overlap
 from analyses.rows import Rows, frame, listed
@@ -259,7 +260,7 @@ def _strip(
 
 
 def _colours(count: int) -> list[str]:
-    return [HUES[place % len(HUES)] for place in range(count)]
+    return [OTHERS[place % len(OTHERS)] for place in range(count)]
 
 
 def _published_title(rows: pl.DataFrame) -> str:

@@ -12,6 +12,7 @@ import altair as alt
 import polars as pl
 
 from analyses.drawing import FAINT_INK, INK, dressed, values
+from analyses.palette import MAPS, TECHNIQUES
 from analyses.rows import Rows, frame
 from analyses.validity_summary import EMPTY_KINDS, Summary, summarize_validation
 from warehouse.errors import InputError
@@ -28,8 +29,6 @@ _KINDS = ("one layer", "several concepts", "block of two", "mlp at term")
 _SPANS = ("hit", "error", "localised")
 _NUMBERS = ("overlap", *(f"{name}{end}" for name in _SPANS for end in ("", "_low", "_high")))
 _ROW = 24
-_HUES = {"consensus": "#000000", "paper": "#cc79a7"}
-_TECHNIQUES = {"lesions": "#d55e00", "patches": "#0072b2", "saliency": "#009e73", "activations": "#e69f00"}
 _SHAPES = {"spread": "circle", "untrained": "square", "unknown": "triangle-up"}
 
 
@@ -82,7 +81,7 @@ def _key(summary: Summary) -> tuple[str, str, str]:
 
 def _label(key: tuple[str, str, str]) -> str:
     technique, metric, position = key
-    if technique in _HUES:
+    if technique in MAPS:
         return "the consensus map" if technique == "consensus" else "the map as in the paper"
     where = "" if position == "last" else f" at the {position}"
     raw = " (as in the paper)" if key in PAPERS else ""
@@ -92,14 +91,14 @@ def _label(key: tuple[str, str, str]) -> str:
 def _chosen(found: Sequence[Summary], most: int) -> list[tuple[str, str, str]]:
     """What is shown, the best first: both maps, the paper's scores, and the best of all others."""
     ordered = list(dict.fromkeys(_key(each) for each in found))
-    always = {key for key in ordered if key[0] in _HUES or key in PAPERS}
+    always = {key for key in ordered if key[0] in MAPS or key in PAPERS}
     others = [key for key in ordered if key not in always][:most]
     return [key for key in ordered if key in always or key in others]
 
 
 def _told(each: Summary) -> dict[str, object]:
     known = {name: None if math.isnan(getattr(each, name)) else getattr(each, name) for name in _NUMBERS}
-    group = each.technique if each.technique in _TECHNIQUES else _label(_key(each))
+    group = each.technique if each.technique in TECHNIQUES else _label(_key(each))
     return {"row": _label(_key(each)), "technique": group, "kind": each.kind, "relations": each.relations, **known}
 
 
@@ -122,8 +121,8 @@ def _present(rows: pl.DataFrame, kinds: Sequence[str]) -> list[str]:
 
 
 def _colour() -> alt.Color:
-    names = [*_TECHNIQUES, _label(("consensus", "", "")), _label(("paper", "", ""))]
-    hues = [*_TECHNIQUES.values(), *_HUES.values()]
+    names = [*TECHNIQUES, _label(("consensus", "", "")), _label(("paper", "", ""))]
+    hues = [*TECHNIQUES.values(), *MAPS.values()]
     return alt.Color("technique:N", scale=alt.Scale(domain=names, range=hues), legend=None)
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyses import palette, validity_charts
 from analyses.atlas.building import build_atlas
 from analyses.atlas.details import LESION
 from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES
@@ -213,6 +214,16 @@ def test_no_text_from_data_becomes_markup(page: str) -> None:
     assert page.count("<!--") == 0
     assert not re.search(r"\son\w+=|javascript:", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
     assert json.loads(re.findall(r'id="charts">(.*?)</script>', page, flags=re.DOTALL)[0]).keys() >= {"map", "profile"}
+
+
+def test_a_technique_has_one_colour_on_the_page_and_on_all_charts(page: str) -> None:
+    for name, colour in palette.TECHNIQUES.items():
+        assert page.count(f"--{name}: {colour};") == 1
+        assert page.count(f"--{name}: {palette.TECHNIQUES_ON_DARK[name]};") == 1
+    validation = pl.read_csv(Path(validity_charts.__file__).with_name("validation.csv"))
+    drawn = json.dumps(validity_charts.validity_chart(validation).to_dict(validate=False))
+    assert all(f'"{colour}"' in drawn for colour in palette.TECHNIQUES.values())
+    assert not {*palette.TECHNIQUES.values()} & {*palette.MAPS.values(), *palette.OTHERS}
 
 
 def test_names_of_models_and_sentences_are_escaped(shared: dict[str, pl.DataFrame]) -> None:

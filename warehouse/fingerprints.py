@@ -22,7 +22,7 @@ VERSIONS = {
     "maps": 1,
     "findings": 1,
     "references": 1,
-    "charts": 2,
+    "charts": 3,
 }
 """Raised where the code would make other rows of the same inputs. `extraction` is EXTRACTION_VERSION of
 `extract.extraction`, said again here because that module brings torch along; a test holds the two together."""

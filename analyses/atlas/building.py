@@ -19,6 +19,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from analyses import palette
 from analyses.atlas import telling
 from analyses.atlas.library import Concept, Tables, concepts_of
 from analyses.atlas.models import model_part
@@ -148,7 +149,13 @@ def _template() -> jinja2.Template:
 
 
 def _style() -> str:
-    return (_PAGE / "style.css").read_text(encoding="utf-8")
+    """The page's own style, with the colours that it shares with all other charts."""
+    themes = {":root": palette.TECHNIQUES, ':root[data-theme="dark"]': palette.TECHNIQUES_ON_DARK}
+    shared = [
+        f"{theme} {{ {' '.join(f'--{name}: {colour};' for name, colour in colours.items())} }}"
+        for theme, colours in themes.items()
+    ]
+    return "\n".join([*shared, (_PAGE / "style.css").read_text(encoding="utf-8")])
 
 
 @cache

@@ -32,15 +32,17 @@ MODEL_TABLES = (
 
 _LIBRARIES = ("altair", "vl-convert-python")
 _FOLDER = Path(__file__).parent
+_BESIDE = ("palette.py",)
+"""What the page says or wears that is not its alone."""
 
 
 def page_version() -> str:
     """Hash of all that the page is built with besides tables: our code and scripts, and the libraries that draw."""
     files = sorted(path for path in _FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc")
     found = hashlib.sha256()
-    for path in files:
+    for path in [*files, *(_FOLDER.with_name(name) for name in _BESIDE)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.update(f"{path.relative_to(_FOLDER).as_posix()} {content}\n".encode())
+        found.update(f"{path.relative_to(_FOLDER.parent).as_posix()} {content}\n".encode())
     for name in _LIBRARIES:
         found.update(f"{name} {version(name)}\n".encode())
     return found.hexdigest()

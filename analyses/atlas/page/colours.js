@@ -7,8 +7,7 @@ const VIRIDIS = [
   [68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142], [31, 158, 137], [53, 183, 121],
   [110, 206, 88], [181, 222, 43], [253, 231, 37],
 ];
-const TECHNIQUES = { activations: "#0072b2", lesions: "#d55e00", patches: "#009e73", saliency: "#cc79a7" };
-const ON_DARK = { activations: "#56b4e9", lesions: "#ff9248", patches: "#2cc795", saliency: "#e7a3c9" };
+const TECHNIQUES = ["activations", "lesions", "patches", "saliency"];
 
 const CLASSES = {
   consensus: [["sure", 0.9], ["likely", 0.5], ["a hint", 0.2]],
@@ -19,21 +18,23 @@ const LEAST_AGREEMENT = 0.8;
 
 const dark = () => document.documentElement.dataset.theme === "dark";
 
-/** The colours that charts take from the theme. */
-function theme() {
+/** The colours of the theme, as the page's style names them. */
+function palette() {
   const { theme: name } = document.documentElement.dataset;
   if (themed?.name !== name) {
     const style = getComputedStyle(document.documentElement);
-    const colour = (of) => style.getPropertyValue(`--${of}`).trim();
-    const colours = Object.fromEntries(["ink", "faint", "line", "paper", "accent"].map((of) => [of, colour(of)]));
-    themed = { name, colours };
+    const colours = (of) => Object.fromEntries(of.map((one) => [one, style.getPropertyValue(`--${one}`).trim()]));
+    themed = { name, charts: colours(["ink", "faint", "line", "paper", "accent"]), techniques: colours(TECHNIQUES) };
   }
-  return themed.colours;
+  return themed;
 }
 let themed = null;
 
+/** The colours that charts take from the theme. */
+const theme = () => palette().charts;
+
 /** The colour of a technique, as it stands out from the page. */
-const techniqueColour = (name) => (dark() ? ON_DARK : TECHNIQUES)[name];
+const techniqueColour = (name) => palette().techniques[name];
 
 /** The colours of the three classes: the surest one stands out most from the page. */
 const classColours = () => (dark() ? ["#fee838", "#a59c74", "#575d6d"] : ["#00224e", "#6c6e72", "#cbba69"]);

@@ -303,7 +303,7 @@ function listen() {
     });
   }
   on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
-  for (const technique of PANELS) {
+  for (const technique of TECHNIQUES) {
     const panel = document.getElementById(`profile-${technique}`);
     panel.querySelector("select").addEventListener("change", ({ target }) => go({ [technique]: target.value }));
     panel.querySelector("details").addEventListener("toggle", ({ target }) => target.open && fillProfileTable(current, technique));
@@ -387,7 +387,7 @@ async function main() {
     chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("picture", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
     chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
-    ...PANELS.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
+    ...TECHNIQUES.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
   ]);
   filesOfTables();
   tools();

@@ -43,7 +43,7 @@ const mapParts = memoized((block, mode, axis, theme_) => {
       if (technique === "all") {
         parts.regions.push({ ...span(first, last), y0: y + CELL_MIDDLE - CELL_HALF - 0.02, y1: y + CELL_MIDDLE + CELL_HALF + 0.02 });
       } else {
-        const order = Object.keys(TECHNIQUES).indexOf(technique);
+        const order = TECHNIQUES.indexOf(technique);
         const top = y + 0.15 + order * 0.08;
         parts.techniques.push({ ...span(first, last), y0: top, y1: top + 0.08, fill: techniqueColour(technique) });
       }

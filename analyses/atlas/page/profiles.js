@@ -1,7 +1,5 @@
 // Profiles: one panel a technique, with interval, null, and the same of the controls; the layer that is looked at in each.
 
-const PANELS = ["activations", "lesions", "patches", "saliency"];
-
 /** The profile that a panel shows: the one chosen, else the one that the consensus reads, else the first. */
 function profileShown(block, technique) {
   const found = profilesOf(block, technique, state.concept, labellingFor(block));
@@ -30,7 +28,7 @@ function controlsOf(block, profile) {
 }
 
 function drawProfiles(block) {
-  for (const technique of PANELS) drawProfile(block, technique);
+  for (const technique of TECHNIQUES) drawProfile(block, technique);
 }
 
 function drawProfile(block, technique) {
