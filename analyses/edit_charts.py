@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from analyses.drawing import INK, dressed, values
+from analyses.numerals import two
 from analyses.palette import OTHERS
 from analyses.resampling import HIGH, LOW, generator
 from analyses.rows import Rows, frame
@@ -106,7 +107,7 @@ def compared(edits: Rows) -> list[str]:
     for (task, verdict, arm), part in arm_means(edits).group_by("task", "verdict", "arm", maintain_order=True):
         shown = {row["measure"]: row for row in part.iter_rows(named=True)}
         numbers = "; ".join(
-            f"{measure.replace('_', ' ')} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            f"{measure.replace('_', ' ')} {two(row['value'])} [{two(row['low'])}, {two(row['high'])}]"
             for measure, row in shown.items()
         )
         count = shown["gained"]

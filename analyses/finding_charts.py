@@ -12,6 +12,7 @@ import polars as pl
 from analyses.claims.claim import counted
 from analyses.drawing import FAINT_INK, GREY, INK, SHARES, dressed, values
 from analyses.findings import in_order
+from analyses.numerals import two
 from analyses.palette import OTHERS
 from analyses.published import COUNTERPARTS
 from analyses.relations import overlap
@@ -187,9 +188,9 @@ def _scaled(rows: pl.DataFrame) -> pl.DataFrame:
 def _numbers(row: dict[str, float | None]) -> str:
     if row["estimate"] is None:
         return ""
-    span = f" ({row['low']:.2f} to {row['high']:.2f})" if row["low"] is not None and row["high"] is not None else ""
+    span = f" ({two(row['low'])} to {two(row['high'])})" if row["low"] is not None and row["high"] is not None else ""
     null = f", p {row['null_p']:.2g}" if row["null_p"] is not None else ""
-    return f"{row['estimate']:.2f}{span}; threshold {row['threshold']:g}{null}"
+    return f"{two(row['estimate'])}{span}; threshold {row['threshold']:g}{null}"
 
 
 def _findings_title(rows: pl.DataFrame) -> str:

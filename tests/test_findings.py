@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
+from analyses.atlas.telling import digits
 from analyses.claims.claim import Claim, Evidence, Measured, at_least, best_layer
 from analyses.claims.maps import concepts_share_layers
 from analyses.findings import CLAIMS, READ_OF_ALL, READ_OF_MODEL, findings, in_order
+from analyses.numerals import percent, two
 from analyses.relations import overlap
 from analyses.resampling import share_interval
 from warehouse.tables import TABLES, table
@@ -262,11 +264,21 @@ def test_medical_concepts_share_layers_if_their_maps_overlap_more_than_with_cont
     assert "0 controls" in concepts_share_layers(evidence).why
 
 
+@pytest.mark.parametrize("value", [-0.0, -0.001, -0.0049, 0.004])
+def test_what_rounds_to_zero_has_no_minus(value):
+    assert (two(value), percent(value), digits(-0.0)) == ("0.00", "0%", "0")
+
+
 def test_a_map_is_stable_if_other_maps_mark_its_marked_cells():
     rows = cells("drugs", [0.1, 0.9], "specialty", 0.95) + cells("diseases", [0.9, 0.1], "category", 0.9)
     row = judged("map-stable", knowledge_map=pl.DataFrame(rows))
     assert (row["estimate"], row["verdict"]) == (pytest.approx(0.925), "supported")
-    assert "diseases · category (90%)" in row["sentence"]
+    assert "fewest for diseases · category (90%)" in row["sentence"]
+    alike = judged("map-stable", knowledge_map=pl.DataFrame([{**row, "agreement": 1.0} for row in rows]))
+    assert alike["sentence"].endswith(
+        "100% of the maps made from other terms, templates, seeds or metrics mark it too; "
+        "that is so for every labelling."
+    )
     unsure = cells("drugs", [0.1, 0.9], "specialty", None)
     row = judged("map-stable", knowledge_map=pl.DataFrame(unsure, schema_overrides={"agreement": pl.Float64}))
     assert "measure their stability" in row["sentence"]
@@ -347,6 +359,7 @@ def test_sexes_differ_if_they_lie_more_than_a_year_apart_and_exchanged_ones_do_n
     far = profile("sex_distance", [3.0, 4.0, 5.0], null_mean=1.0, null_p=0.01, **ages)
     row = judged_profiles("age-differs-by-sex", far + across)
     assert (row["estimate"], row["verdict"], row["null_p"]) == (4.0, "supported", pytest.approx(0.02))
+    assert "4.0 times the distance from one year of age to the next (" in row["sentence"]
     assert "R² 0.80" in row["sentence"]
     chance = profile("sex_distance", [3.0, 4.0, 5.0], null_mean=4.0, null_p=0.6, **ages)
     assert judged_profiles("age-differs-by-sex", chance)["verdict"] == "undecided"

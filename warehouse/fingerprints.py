@@ -20,7 +20,7 @@ VERSIONS = {
     "neighbours": 1,
     "profiles": 4,
     "maps": 1,
-    "findings": 1,
+    "findings": 2,
     "references": 1,
     "charts": 3,
 }

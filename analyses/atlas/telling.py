@@ -13,6 +13,7 @@ from analyses.atlas.library import Concept, Tables
 from analyses.contrasts import contrasts
 from analyses.edit_charts import compared
 from analyses.map_charts import MARKED
+from analyses.numerals import percent, two
 from analyses.rows import listed
 from analyses.validity_summary import Summary
 
@@ -33,7 +34,12 @@ def headline(header: dict[str, Any]) -> str:
         return f"none of the {len(known)} medical labellings that it can answer sits in few layers"
     planted = [row for row in rows if row["planted"]]
     named = [row for row in planted if row["verdict"] == "localised" and _marks_plant(row)]
-    truth = f"; the planted layer is named in {len(named)} of {len(planted)}" if planted else ""
+    truth = (
+        f"; for {len(planted)} of them the knowledge was planted, that is, put into a known layer on purpose: the map "
+        f"names that layer for {len(named)}"
+        if planted
+        else ""
+    )
     return f"{len(localised)} of the {len(known)} medical labellings that it can answer sit in few layers{truth}"
 
 
@@ -71,7 +77,7 @@ def _share(ends: Sequence[float | None]) -> str:
     share, low, high = ends
     if share is None:
         return _NOTHING
-    return f"{share:.0%}" if low is None or high is None else f"{share:.0%} ({low:.0%} to {high:.0%})"
+    return percent(share) if low is None or high is None else f"{percent(share)} ({percent(low)} to {percent(high)})"
 
 
 def _agreement(row: dict[str, Any]) -> str:
@@ -136,7 +142,7 @@ def digits(value: float | None, count: int = 3) -> str:
     """A number with so many digits that count; a dash for none."""
     if value is None:
         return _NOTHING
-    text = f"{value:.{count}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
+    text = f"{value + 0.0:.{count}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
     return text.replace("-", _MINUS)
 
 
@@ -183,8 +189,9 @@ def believe(found: Sequence[Summary]) -> str:
         return ""
     over_all, spread = maps[""], maps.get("spread")
     sentence = (
-        f"How far to believe a map: of {over_all.relations} relations that were planted in known layers of other "
-        f"models, the layer that it was surest of was a planted one in {round(over_all.hit * over_all.relations)}"
+        f"How far to believe a map: in other models, knowledge was planted, that is, put into known layers on purpose. "
+        f"For {round(over_all.hit * over_all.relations)} of {over_all.relations} such relations the layer that the map "
+        "was surest of was one of those"
     )
     if spread is None:
         return f"{sentence}."
@@ -202,7 +209,7 @@ def published_rows(published: pl.DataFrame) -> list[list[str]]:
             row["concept"],
             row["metric"],
             row["published_model"],
-            f"{row['value']:.2f}".replace("-", _MINUS),
+            two(row["value"]).replace("-", _MINUS),
             str(row["layer"]),
             f"{row['depth']:.2f}",
         ]

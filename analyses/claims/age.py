@@ -23,6 +23,7 @@ from analyses.claims.claim import (
     place,
     widening,
 )
+from analyses.numerals import percent, two
 from analyses.resampling import share_interval
 from analyses.rows import listed
 
@@ -44,12 +45,12 @@ def bends(evidence: Evidence) -> Measured | Missing:
     if readable.is_empty():
         best = as_float(both["value"].max())
         return Missing(
-            f"At no layer can age be read by a straight line even inside the fitted range (best R² {best:.2f}), so "
+            f"At no layer can age be read by a straight line even inside the fitted range (best R² {two(best)}), so "
             "nothing can be said of its course outside."
         )
     left = 1.0 - readable.select("value_outside", "low_outside", "high_outside").median().to_numpy()[0]
     embedded = evidence.of_model("profiles", metric="r2_ridge", **_NEUTRAL).filter(layer=-1)
-    before = f" Before the first layer R² is {embedded['value'][0]:.2f} already." if len(embedded) else ""
+    before = f" Before the first layer R² is {two(embedded['value'][0])} already." if len(embedded) else ""
     return Measured(
         float(left[0]),
         float(left[2]),
@@ -57,8 +58,8 @@ def bends(evidence: Evidence) -> Measured | Missing:
         basis=f"median over {counted(len(readable), 'layer')} of {len(both)} in which age can be read inside the "
         f"fitted range (R² from {_READABLE:g} on); neutral prompts",
         said="A straight line through ages 20 to 60 explains "
-        f"{as_float(readable['value'].median()):.0%} of the spread inside that range and leaves {left[0]:.0%} of it "
-        f"unexplained outside ({left[2]:.0%} to {left[1]:.0%}).{before}",
+        f"{percent(as_float(readable['value'].median()))} of the spread inside that range and leaves "
+        f"{percent(left[0])} of it unexplained outside ({percent(left[2])} to {percent(left[1])}).{before}",
     )
 
 
@@ -83,7 +84,7 @@ def jumps_at_18(evidence: Evidence) -> Measured | Missing:
         best["ratio"] * scatter,
         basis=f"most surprising of {counted(len(here), 'layer')}, interval and p widened for the choice; the "
         "scatter is that of neighbouring steps; neutral prompts",
-        said=f"At {place(best['layer'])} the step from 17 to 18 is {best['ratio']:.2f} times what its neighbours lead "
+        said=f"At {place(best['layer'])} the step from 17 to 18 is {two(best['ratio'])} times what its neighbours lead "
         f"to expect; {split}. Ages that stand out at some layer: {_ages(others)}.",
         null_mean=1.0,
         null_p=min(1.0, as_float(here["null_p"].min()) * len(here)),
@@ -125,7 +126,7 @@ def differs_by_sex(evidence: Evidence) -> Measured | Missing:
     # Twice the median of p-values is one, however they hang together (Rüschendorf 1982).
     p = min(1.0, 2.0 * as_float(apart["null_p"].median())) if apart["null_p"].null_count() < len(apart) else None
     shape = (
-        f" A line fitted on one sex reads the other's age with R² {as_float(across['value'].median()):.2f}."
+        f" A line fitted on one sex reads the other's age with R² {two(as_float(across['value'].median()))}."
         if len(across)
         else ""
     )
@@ -134,8 +135,8 @@ def differs_by_sex(evidence: Evidence) -> Measured | Missing:
         middle["low"],
         middle["high"],
         basis=f"median over {counted(len(apart), 'layer')}; neutral prompts",
-        said=f"A man and a woman of the same age lie {middle['value']:.1f} steps of a year apart ({middle['low']:.1f} "
-        f"to {middle['high']:.1f}).{shape}",
+        said=f"Between a man and a woman of the same age lies {middle['value']:.1f} times the distance from one year "
+        f"of age to the next ({middle['low']:.1f} to {middle['high']:.1f}).{shape}",
         null_mean=middle["null_mean"],
         null_p=p,
     )
@@ -170,7 +171,7 @@ CLAIMS = (
         "age-differs-by-sex",
         PAPER,
         "The manifold of age differs by sex",
-        "How many steps of a year do a man and a woman of the same age lie apart?",
+        "How many times the distance from one year of age to the next lies between a man and a woman of the same age?",
         1.0,
         differs_by_sex,
         has_null=True,

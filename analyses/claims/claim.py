@@ -202,11 +202,6 @@ def as_float(value: object) -> float:
     return float(value)
 
 
-def two(value: float) -> str:
-    """A number with two places, and no minus before a zero."""
-    return f"{round(value, 2) + 0.0:.2f}"
-
-
 def counted(number: int, thing: str) -> str:
     """`1 layer`, `2 layers`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

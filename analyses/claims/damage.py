@@ -20,9 +20,9 @@ from analyses.claims.claim import (
     counted,
     mean_of_independent,
     place,
-    two,
     widening,
 )
+from analyses.numerals import percent, two
 
 _RANK = "effective_rank"
 _ACCURACY, _LOG_PROBABILITY = "identity_accuracy_drop", "identity_log_probability_drop"
@@ -83,8 +83,9 @@ def lesions_hurt(evidence: Evidence) -> Measured | Missing:
     fragile = {model for model in drops if str(architectures.get(model, "")).startswith(_FRAGILE)}
     mean, low, high = drops[evidence.model]
     nats = evidence.profiles(_LOG_PROBABILITY).filter(~pl.col("concept").is_in(controls))["value"].mean()
-    said = f"A lesioned layer costs {evidence.model} {mean:.0%} of its right medical answers ({low:.0%} to {high:.0%})"
-    said += f" and {as_float(nats):.2f} nats" if nats is not None else ""
+    span = f"{percent(low)} to {percent(high)}"
+    said = f"A lesioned layer costs {evidence.model} {percent(mean)} of its right medical answers ({span})"
+    said += f" and {two(as_float(nats))} nats" if nats is not None else ""
     sides = [sorted(fragile), sorted(drops.keys() - fragile)]
     if not all(sides):
         lacking = "Gemma-3 model" if not fragile else "model of another family"
@@ -105,7 +106,7 @@ def lesions_hurt(evidence: Evidence) -> Measured | Missing:
         estimate + math.hypot(one_high - one, other - other_low),
         basis=f"{counted(len(sides[0]), 'Gemma-3 model')} and {counted(len(sides[1]), 'other')}; mean over layers, "
         "labellings and medical concepts",
-        said=f"{said}; Gemma-3 models lose {one:.0%}, the others {other:.0%}.",
+        said=f"{said}; Gemma-3 models lose {percent(one)}, the others {percent(other)}.",
     )
 
 

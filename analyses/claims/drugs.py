@@ -20,8 +20,8 @@ from analyses.claims.claim import (
     counted,
     difference,
     place,
-    two,
 )
+from analyses.numerals import two
 from analyses.resampling import share_interval
 
 _SILHOUETTE, _LINEARITY = "silhouette_cosine", "r2_ridge"
@@ -72,7 +72,7 @@ def beyond_rivals(evidence: Evidence, labelling: str) -> Measured | Missing:
         "rivals", concept="drugs", metric=_SILHOUETTE, labelling=labelling, template_kind="asking", variant=""
     )
     known = ", ".join(
-        f"{row['rival'].replace('_', ' ')} {row['value'] - (row['null_mean'] or 0.0):.2f}"
+        f"{row['rival'].replace('_', ' ')} {two(row['value'] - (row['null_mean'] or 0.0))}"
         for row in rivals.sort("rival").iter_rows(named=True)
     )
     alone = f" (alone, over chance: {known})" if known else ""

@@ -20,6 +20,7 @@ from analyses.claims.claim import (
     mean_of_independent,
     named_rows,
 )
+from analyses.numerals import percent, two
 from analyses.relations import overlap
 from analyses.resampling import generator, share_interval
 
@@ -41,15 +42,15 @@ def first_half(evidence: Evidence) -> Measured | Missing:
         return Missing("No medical concept has a causal effect to weigh: run lesions or patches on answers it knows.")
     mean, low, high = mean_of_independent(told, "first_half_share", "first_half_low", "first_half_high")
     each = ", ".join(
-        f"{row['concept']} {row['first_half_share']:.0%}" for row in told.sort("concept").iter_rows(named=True)
+        f"{row['concept']} {percent(row['first_half_share'])}" for row in told.sort("concept").iter_rows(named=True)
     )
     return Measured(
         mean,
         low,
         high,
         basis=f"{counted(len(told), 'medical concept')}, each weighing the same; layers weighed by causal contrasts",
-        said=f"{mean:.0%} of the weight of medical knowledge ({low:.0%} to {high:.0%}) lies in the first half of the "
-        f"layers: {each}.",
+        said=f"{percent(mean)} of the weight of medical knowledge ({percent(low)} to {percent(high)}) lies in the "
+        f"first half of the layers: {each}.",
     )
 
 
@@ -143,7 +144,7 @@ def concepts_share_layers(evidence: Evidence) -> Measured | Missing:
         high,
         basis=f"cosine of the maps of {counted(medical, 'medical concept')} and {counted(len(controls), 'control')} "
         "that are localised; interval by leaving out a concept at a time",
-        said=f"Maps of medical concepts overlap by {within:.2f} with each other and by {across:.2f} with those of "
+        said=f"Maps of medical concepts overlap by {two(within)} with each other and by {two(across)} with those of "
         f"controls ({', '.join(sorted(controls))}).",
         null_mean=float(np.mean(others)),
         null_p=float(np.mean([other >= estimate - 1e-9 for other in others])),
@@ -165,13 +166,18 @@ def stable(evidence: Evidence) -> Measured | Missing:
     drawn = generator(0, "stable").integers(len(shares), size=(_REPEATS, len(shares)))
     low, high = (float(end) for end in np.percentile(shares[drawn].mean(axis=1), [2.5, 97.5]))
     worst = judged.row(int(np.argmin(shares)), named=True)
+    fewest = (
+        f"fewest for {worst['concept']} · {worst['labelling']} ({percent(worst['agreement'])})"
+        if percent(shares.min()) != percent(shares.max())
+        else f"that is so for {'every' if len(shares) > 1 else 'the one'} labelling"
+    )
     return Measured(
         float(shares.mean()),
         low if len(shares) > 1 else None,
         high if len(shares) > 1 else None,
         basis=f"marked cells of {counted(len(shares), 'labelling')} of medical concepts; labellings are resampled",
-        said=f"{shares.mean():.0%} of maps made otherwise mark the cells that the map marks, least for "
-        f"{worst['concept']} · {worst['labelling']} ({worst['agreement']:.0%}).",
+        said=f"Where this map marks a layer, {percent(shares.mean())} of the maps made from other terms, templates, "
+        f"seeds or metrics mark it too; {fewest}.",
     )
 
 

@@ -17,9 +17,9 @@ from analyses.claims.claim import (
     Missing,
     counted,
     mean_of_independent,
-    two,
     widening,
 )
+from analyses.numerals import two
 from analyses.resampling import share_interval
 from analyses.rows import listed
 

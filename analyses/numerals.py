@@ -1,0 +1,11 @@
+"""Numbers as sentences write them."""
+
+
+def two(value: float) -> str:
+    """A number with two places, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent, and no minus before a zero."""
+    return f"{round(share, 2) + 0.0:.0%}"
