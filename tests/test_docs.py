@@ -14,7 +14,7 @@ import pytest
 from browsing import browser, chromium
 from playwright.sync_api import expect
 
-from analyses import collapse, series
+from analyses import collapse, metric_words, series
 from analyses.claims_page import claims_page
 from analyses.contrasts import CONTRASTS_FILE
 from analyses.findings import CLAIMS
@@ -188,6 +188,20 @@ def test_every_metric_of_the_docs_is_one_of_the_code() -> None:
     assert {base for base in bases if base not in known} == set()
     over = {f"_over_{name}" for name in ("spelling", "token_count", "embeddings") if name in literals}
     assert endings - literals - over - {series.OVER_CONTROLS, series.STEP} == set()
+
+
+def test_the_sentence_and_the_unit_of_a_metric_are_said_once_and_the_docs_have_them() -> None:
+    text = (DOCS / "techniques.md").read_text(encoding="utf-8").split("## Metrics by name")[1]
+    bases, endings = documented()
+    assert (bases, endings) == (set(metric_words.BASES), set(metric_words.ENDINGS))
+    for name, (unit, sentence) in metric_words.BASES.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert f"| {unit} | {sentence} |" in row
+    assert all(metric_words.meaning(metric) and metric_words.unit_of(metric) for metric in metrics_of_the_code())
+    assert metric_words.unit_of("logit_difference_first_order_effect_over_controls") == "share of the peak"
+    assert metric_words.unit_of("mean_attention_accuracy_drop_over_controls") == "share of the right answers"
+    assert metric_words.unit_of("silhouette_cosine_over_controls_step") == "silhouette"
+    assert metric_words.meaning("nothing_of_ours") == metric_words.unit_of("nothing_of_ours") == ""
 
 
 def test_every_metric_has_a_place_where_it_is_defined() -> None:

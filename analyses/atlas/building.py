@@ -94,6 +94,7 @@ def build_atlas(
         closed_loop=telling.closed_loop(shared["edits"]),
         published_rows=telling.published_rows(shared["published"]),
         validity_rows=telling.validity_rows(judged),
+        glossary=telling.glossary(judged),
         card=telling.card_rows(headers, concepts, shared),
         version=CODE_VERSION,
         style=Markup(style),

@@ -32,7 +32,7 @@ MODEL_TABLES = (
 
 _LIBRARIES = ("altair", "vl-convert-python")
 _FOLDER = Path(__file__).parent
-_BESIDE = ("palette.py",)
+_BESIDE = ("palette.py", "metric_words.py")
 """What the page says or wears that is not its alone."""
 
 

@@ -16,6 +16,7 @@ from analyses.atlas.library import Tables
 from analyses.atlas.packing import Pack
 from analyses.atlas.precision import precision_of
 from analyses.contrasts import contrasts
+from analyses.metric_words import meaning, unit_of
 
 NUMBERS = ("null_mean", "null_high", "value", "low", "high")
 """What is kept of each layer, each as the difference from the one before it; `null_p` has a column of its own, as it
@@ -31,38 +32,36 @@ class Shown:
     Attributes:
         technique, metric, position: which one, of asking prompts and main terms.
         title: what it says, in a few words.
-        unit: what its axis counts; a profile over controls is one of shares, whatever it was made from.
     """
 
     technique: str
     metric: str
     position: str
     title: str
-    unit: str
 
 
 SHOWN = (
-    Shown("activations", SILHOUETTE_STEP, "last", "silhouette, step", "silhouette"),
-    Shown("activations", "silhouette_cosine", "last", "silhouette", "silhouette"),
-    Shown("activations", "silhouette_cosine", "mean", "silhouette, mean over tokens", "silhouette"),
-    Shown("activations", "silhouette_cosine_over_rivals", "last", "silhouette over its rivals", "silhouette"),
-    Shown("activations", "silhouette_cosine_over_untrained", "last", "silhouette over untrained", "silhouette"),
-    Shown("activations", "r2_ridge_step", "last", "R², step", "R²"),
-    Shown("activations", "r2_ridge", "last", "R²", "R²"),
-    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls", "share"),
-    Shown("lesions", "resample_accuracy_drop_over_controls", "last", "resample, accuracy over controls", "share"),
-    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls", "share"),
-    Shown("lesions", "mean_accuracy_drop_over_controls", "last", "mean, accuracy over controls", "share"),
-    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls", "share"),
-    Shown("lesions", "resample_log_probability_drop", "last", "resample, raw", "nats"),
-    Shown("lesions", "identity_log_probability_drop", "last", "identity, raw (the paper's)", "nats"),
-    Shown("patches", "delta_restored", "last", "a layer's own contribution", "share restored"),
-    Shown("patches", "resid_restored_step", "last", "residual stream, step", "share restored"),
-    Shown("patches", "resid_restored", "last", "residual stream, P (the paper's)", "share restored"),
-    Shown("patches", "delta_restored", "term", "own contribution, at the term", "share restored"),
-    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls", "share"),
-    Shown("saliency", "logit_difference_first_order_effect", "last", "Σ g·w on the logit difference", "logits"),
-    Shown("saliency", "mean_abs_gradient", "last", "mean |g| (the paper's)", "nats per weight"),
+    Shown("activations", SILHOUETTE_STEP, "last", "silhouette, step"),
+    Shown("activations", "silhouette_cosine", "last", "silhouette"),
+    Shown("activations", "silhouette_cosine", "mean", "silhouette, mean over tokens"),
+    Shown("activations", "silhouette_cosine_over_rivals", "last", "silhouette over its rivals"),
+    Shown("activations", "silhouette_cosine_over_untrained", "last", "silhouette over untrained"),
+    Shown("activations", "r2_ridge_step", "last", "R², step"),
+    Shown("activations", "r2_ridge", "last", "R²"),
+    Shown("lesions", "resample_log_probability_drop_over_controls", "last", "resample, over controls"),
+    Shown("lesions", "resample_accuracy_drop_over_controls", "last", "resample, accuracy over controls"),
+    Shown("lesions", "mean_log_probability_drop_over_controls", "last", "mean, over controls"),
+    Shown("lesions", "mean_accuracy_drop_over_controls", "last", "mean, accuracy over controls"),
+    Shown("lesions", "identity_log_probability_drop_over_controls", "last", "identity, over controls"),
+    Shown("lesions", "resample_log_probability_drop", "last", "resample, raw"),
+    Shown("lesions", "identity_log_probability_drop", "last", "identity, raw (the paper's)"),
+    Shown("patches", "delta_restored", "last", "a layer's own contribution"),
+    Shown("patches", "resid_restored_step", "last", "residual stream, step"),
+    Shown("patches", "resid_restored", "last", "residual stream, P (the paper's)"),
+    Shown("patches", "delta_restored", "term", "own contribution, at the term"),
+    Shown("saliency", "logit_difference_first_order_effect_over_controls", "last", "Σ g·w over controls"),
+    Shown("saliency", "logit_difference_first_order_effect", "last", "Σ g·w on the logit difference"),
+    Shown("saliency", "mean_abs_gradient", "last", "mean |g| (the paper's)"),
 )
 """All that can be shown, those that the consensus reads among them; the first of a technique that is there is shown."""
 
@@ -70,9 +69,14 @@ SHOWN = (
 def shown() -> list[dict[str, Any]]:
     """The choice as the page is told it, with what of it the consensus reads."""
     best = {(item.technique, item.metric, item.position) for item in contrasts() if item.is_best}
-    keys = ("technique", "metric", "position", "title", "unit")
+    keys = ("technique", "metric", "position", "title")
     return [
-        {key: getattr(item, key) for key in keys} | {"best": (item.technique, item.metric, item.position) in best}
+        {key: getattr(item, key) for key in keys}
+        | {
+            "unit": unit_of(item.metric),
+            "means": meaning(item.metric),
+            "best": (item.technique, item.metric, item.position) in best,
+        }
         for item in SHOWN
     ]
 

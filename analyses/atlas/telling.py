@@ -13,6 +13,7 @@ from analyses.atlas.library import Concept, Tables
 from analyses.contrasts import contrasts
 from analyses.edit_charts import compared
 from analyses.map_charts import MARKED
+from analyses.metric_words import meaning, unit_of
 from analyses.numerals import percent, two
 from analyses.rows import listed
 from analyses.validity_summary import Summary
@@ -154,13 +155,7 @@ def validity_rows(found: Sequence[Summary], most: int = 14) -> list[list[str]]:
         most: how many profiles; those that the map reads, the paper's raw scores and its map are always among them.
     """
     false = {each.profile: each for each in found if each.kind == "spread"}
-    over_all = [each for each in found if not each.kind]
-    read = {(one.technique, one.metric, one.position) for one in contrasts() if one.is_best}
-    shown = [
-        each
-        for place, each in enumerate(over_all)
-        if place < most or each.profile in read or each.metric in _RAW or each.technique == "paper"
-    ]
+    read = _read_by_the_map()
     return [
         [
             each.technique,
@@ -172,8 +167,28 @@ def validity_rows(found: Sequence[Summary], most: int = 14) -> list[list[str]]:
             str(each.relations),
             _false(false.get(each.profile)),
         ]
-        for each in shown
+        for each in _judged(found, most)
     ]
+
+
+def glossary(found: Sequence[Summary], most: int = 14) -> list[tuple[str, str, str]]:
+    """Of each metric among the `validity_rows` its name there, its unit, and what it means."""
+    metrics = dict.fromkeys(each.metric for each in _judged(found, most))
+    return [(metric.replace("_", " "), unit_of(metric), meaning(metric)) for metric in metrics if meaning(metric)]
+
+
+def _judged(found: Sequence[Summary], most: int) -> list[Summary]:
+    """The profiles that are shown."""
+    read = _read_by_the_map()
+    return [
+        each
+        for place, each in enumerate(each for each in found if not each.kind)
+        if place < most or each.profile in read or each.metric in _RAW or each.technique == "paper"
+    ]
+
+
+def _read_by_the_map() -> set[tuple[str, str, str]]:
+    return {(one.technique, one.metric, one.position) for one in contrasts() if one.is_best}
 
 
 def _place(source: str) -> str:

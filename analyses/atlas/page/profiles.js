@@ -41,13 +41,14 @@ function drawProfile(block, technique) {
     const none = block.header.unmeasured.find(([name]) => name === technique);
     says.textContent = none ? `Not measured: ${none[1]}` : "Not measured for this labelling.";
     select.replaceChildren();
-    panel.querySelector(".against").textContent = "";
+    for (const part of [".means", ".against"]) panel.querySelector(part).textContent = "";
     return;
   }
   fillMetrics(select, profilesOf(block, technique, state.concept, profile.labelling), profile);
   const points = pointsOf(block, profile);
   const about = library.shown[profile.shown];
   tell(says, profileTitle(block, points, about, controlsOf(block, profile)));
+  tell(panel.querySelector(".means"), about.means);
   tell(panel.querySelector(".against"), againstWhat(block, profile, points));
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
@@ -105,7 +106,7 @@ function profileParts(block, profile, technique) {
 }
 
 function pointTip(point, about, terms) {
-  const lines = [`${layerName(point.layer)}: ${number(point.value)} ${about.unit}`];
+  const lines = [`${layerName(point.layer)}: ${counted(point.value, about.unit)}`];
   if (point.low != null) lines.push(`95% interval ${number(point.low)} to ${number(point.high)}, ${terms} terms`);
   if (point.null_high != null) lines.push(`null: mean ${number(point.null_mean)}, 95th percentile ${number(point.null_high)}`);
   if (point.null_p != null) lines.push(`p = ${number(point.null_p, 2)}`);
@@ -126,7 +127,7 @@ function profileTitle(block, points, about, controls) {
     .filter(({ value }) => value != null && value >= (best.low ?? best.value))
     .reduce((one, two) => (one && one.value >= two.value ? one : two), null);
   const beaten = rival ? ` No more than a control: ${rival.name} has ${number(rival.value)} there.` : "";
-  return `Highest at layer ${best.layer}: ${number(best.value)} ${about.unit}${interval(best.low, best.high)}${against}.${faint}${beaten}`;
+  return `Highest at layer ${best.layer}: ${counted(best.value, about.unit)}${interval(best.low, best.high)}${against}.${faint}${beaten}`;
 }
 
 /** What a profile rests on, and what its dashed lines are. */
@@ -145,7 +146,7 @@ function fillMetrics(select, profiles, chosen) {
     select.replaceChildren(
       ...profiles.map((profile) => {
         const about = library.shown[profile.shown];
-        return make("option", { value: metricName(profile) }, about.best ? `${about.title} — read by the map` : about.title);
+        return make("option", { value: metricName(profile), title: about.means }, about.best ? `${about.title} — read by the map` : about.title);
       }),
     );
   }

@@ -29,6 +29,8 @@ function tell(element, text) {
 /** A probability to two digits; one that is nearly sure is not called sure. */
 const probability = (value) => (value == null ? "–" : value >= 0.995 ? ">0.99" : value < 0.005 ? "<0.01" : value.toFixed(2));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
+/** A number with its unit: a share of something is told as so much of it. */
+const counted = (value, unit) => `${number(value)} ${unit.replace(/^share /, "")}`;
 const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
 const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
 const spoken = (name) => name.replaceAll("_", " ");
