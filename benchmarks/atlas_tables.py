@@ -63,6 +63,7 @@ WORDS = [
     "support",
 ]
 NEIGHBOURS = 5
+_STAGES = 4
 _REASONS = ("The answer changed its field.", "Nothing changed.", "The words no longer make sense.")
 
 
@@ -73,10 +74,12 @@ class Library:
     Attributes:
         terms: the names of the terms of each concept; a concept called `control…` is a control.
         labels: how many labels each labelling has.
+        staged: concepts whose terms are the stages of something, four of each: their fields have stages for origins.
     """
 
     terms: dict[str, list[str]]
     labels: int = 12
+    staged: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,7 @@ def shared_tables(library: Library) -> dict[str, pl.DataFrame]:
         for place, term in enumerate(terms):
             key = {"concept": concept, "term": term}
             rows["terms"].append({**key, "spelling": term, "variant": "", "source": "a list, made up"})
-            for labelling, label in ((ASKED, f"field {place % library.labels}"), (OTHER, f"origin {place % 3}")):
-                answer = label if labelling == ASKED else None
-                told = {"labelling": labelling, "kind": "categorical", "label": label, "answer": answer}
+            for told in _labels(place, library, concept in library.staged):
                 rows["labels"].append({**key, **told, "answer_in_spelling": False})
             for name, kind, held_out, before, behind in TEMPLATES:
                 asks = kind == "asking"
@@ -161,12 +162,22 @@ def shared_tables(library: Library) -> dict[str, pl.DataFrame]:
                         "labelling": ASKED if asks else None,
                         "held_out": held_out,
                         "text": f"{before}{term}{behind}",
-                        "answer": f"field {place % library.labels}" if asks else None,
+                        "answer": _labels(place, library, concept in library.staged)[0]["label"] if asks else None,
                         "term_start": len(before),
                         "term_end": len(before) + len(term),
                     }
                 )
     return {name: _frame(name, rows.get(name, [])) for name in (*rows, "published", "validation", "edits")}
+
+
+def _labels(place: int, library: Library, is_staged: bool) -> list[dict[str, Any]]:
+    """The labels of a term, by its place in its concept."""
+    field_ = f"field {(place // _STAGES if is_staged else place) % library.labels}"
+    told: list[dict[str, Any]] = [{"labelling": ASKED, "kind": "categorical", "label": field_, "answer": field_}]
+    if is_staged:
+        stage = place % _STAGES
+        return [*told, {"labelling": OTHER, "kind": "ordinal", "label": f"stage {stage + 1}", "ordinal": stage}]
+    return [*told, {"labelling": OTHER, "kind": "categorical", "label": f"origin {place % 3}"}]
 
 
 def model_tables(slug: str, made: Made, library: Library, seed: int = 0) -> dict[str, pl.DataFrame]:

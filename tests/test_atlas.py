@@ -44,7 +44,12 @@ HOSTILE = [
     "tab\tand\nline",
     "{{ 7 * 7 }} ${7 * 7}",
 ]
-LIBRARY = Library({"drugs": HOSTILE, "control-words": [f"w{number}" for number in range(12)]}, labels=3)
+STAGES = [f"d{number // 4} at {number % 4}" for number in range(16)]
+LIBRARY = Library(
+    {"drugs": HOSTILE, "stages": STAGES, "control-words": [f"w{number}" for number in range(12)]},
+    labels=4,
+    staged=frozenset({"stages"}),
+)
 MADE = {"shallow": Made(6, prompts=20, answered=4), "other": Made(9, prompts=20, answered=4)}
 
 

@@ -1,6 +1,7 @@
 """The atlas in a real browser: what is clicked, pressed and downloaded, with names that try to be code."""
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install
 
 from browsing import browser, chromium
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
-from test_atlas import HOSTILE, LIBRARY
+from test_atlas import HOSTILE, LIBRARY, STAGES
 
 from analyses.atlas.building import build_atlas
 from analyses.atlas.specs import LEFT, RIGHT
@@ -285,6 +286,78 @@ def test_names_in_a_csv_are_quoted_and_no_spreadsheet_runs_them(atlas: Atlas) ->
         (x, y) = places.filter(term=term).select("x", "y").row(0)
         assert float(row["x"]) == pytest.approx(x, abs=frame["x"][0] / 4095 * 0.51 + 2e-4)
         assert float(row["y"]) == pytest.approx(y, abs=frame["y"][0] / 4095 * 0.51 + 2e-4)
+
+
+def test_a_picture_is_looked_at_from_near_by_keys_buttons_wheel_and_drag(atlas: Atlas) -> None:
+    page, near = atlas.page, atlas.page.locator("[data-zoom='picture'] output")
+    picture = page.locator("#picture")
+    picture.focus()
+    for key, told in (
+        ("+", "1.5 times"),
+        ("ArrowLeft", "1.5 times"),
+        ("+", "2.3 times"),
+        ("-", "1.5 times"),
+        ("0", ""),
+    ):
+        page.keyboard.press(key)
+        expect(near).to_have_text(told)
+    bar = page.locator("[data-zoom='picture']")
+    bar.get_by_role("button", name="Nearer").click()
+    expect(near).to_have_text("1.5 times")
+    # By wheel only for who is in the picture, or holds Ctrl; a drag chooses no term.
+    picture.blur()
+    picture.hover()
+    page.mouse.wheel(0, 1)
+    expect(near).to_have_text("1.5 times")
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    expect(near).to_have_text("2.0 times")
+    seen = [atlas.download("picture", "SVG")[1]]
+    box = picture.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 250, box["y"] + 250)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 200, steps=4)
+    page.mouse.up()
+    seen.append(atlas.download("picture", "SVG")[1])
+    assert "term" not in atlas.state()
+    bar.get_by_role("button", name="whole").click()
+    expect(near).to_have_text("")
+    seen.append(atlas.download("picture", "SVG")[1])
+    assert len(set(seen)) == 3
+
+
+def test_the_chosen_term_and_its_neighbours_are_named_in_the_picture(atlas: Atlas) -> None:
+    assert ">__proto__<" not in atlas.download("picture", "SVG")[1]
+    atlas.go(**DRUGS, layer=3, term="__proto__")
+    expect(atlas.page.locator("#term h3")).to_have_text("__proto__")
+    _, content = atlas.download("picture", "SVG")
+    near = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__")["neighbour"]
+    shown = {html.unescape(text) for text in re.findall(r">([^<]+)</text>", content)}
+    plain = [name for name in ("__proto__", *near) if len(name) <= 30 and "\n" not in name]
+    assert set(plain) <= shown
+    assert all(len(text) <= 60 for text in shown)
+
+
+def test_whose_path_is_shown_can_be_chosen(atlas: Atlas) -> None:
+    caption, choice = atlas.page.locator("#picture-caption"), atlas.page.locator("#path")
+    expect(atlas.page.locator("#path-choice")).to_be_hidden()
+    staged = {"model": "shallow", "concept": "stages", "labelling": ASKED}
+    atlas.go(**staged, layer=2)
+    expect(caption).to_contain_text("for field 0, in order")
+    choice.select_option("field 2")
+    atlas.expect_state(path="field 2")
+    expect(caption).to_contain_text("for field 2, in order")
+    assert ">field 2</text>" in atlas.download("picture", "SVG")[1]
+    choice.select_option(label=f"each {ASKED}")
+    expect(caption).to_contain_text(f"for each {ASKED}, in order")
+    choice.select_option(label="the chosen term")
+    atlas.go(**staged, layer=2, term=STAGES[-1])
+    expect(caption).to_contain_text("for field 3, in order")
+    atlas.page.locator("#paths").uncheck()
+    expect(atlas.page.locator("#path-choice")).to_be_hidden()
+    atlas.page.locator("#paths").check()
 
 
 def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:

@@ -32,7 +32,8 @@ from warehouse.versions import CODE_VERSION
 
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = (
-    "words", "codec", "state", "colours", "charts", "models", "map", "profiles", "picture", "terms", "compare", "main",
+    "words", "codec", "state", "colours", "charts", "models", "map", "profiles", "naming", "paths", "picture", "zoom",
+    "terms", "compare", "main",
 )  # fmt: skip
 _TECHNIQUES = (
     ("activations", "Activations: do terms lie by label?"),

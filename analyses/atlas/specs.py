@@ -100,12 +100,16 @@ def _picture() -> Any:
     y = alt.Y("y:Q", scale=alt.Scale(domain=[_signal("bottom"), _signal("top")], nice=False), axis=None)
     place = {"x": x, "y": y}
     parts = [
-        _on("links").mark_rule(stroke=_signal("ink"), strokeWidth=1.2, opacity=0.7).encode(**place, x2="x2", y2="y2"),
+        _on("links")
+        .mark_rule(stroke=_signal("ink"), strokeWidth=1.2, opacity=0.7, clip=True)
+        .encode(**place, x2="x2", y2="y2"),
         _on("paths")
-        .mark_line(strokeWidth=1.6, opacity=0.75)
+        .mark_line(strokeWidth=1.6, opacity=0.75, clip=True)
         .encode(**place, detail="path:N", order="step:Q", stroke=_plain("stroke")),
         _on("points")
-        .mark_point(filled=True, stroke=_signal("ink"), strokeWidth=0.5, strokeOpacity=0.45, cursor="pointer")
+        .mark_point(
+            filled=True, stroke=_signal("ink"), strokeWidth=0.5, strokeOpacity=0.45, cursor="pointer", clip=True
+        )
         .encode(
             **place,
             fill=_plain("fill"),
@@ -115,19 +119,23 @@ def _picture() -> Any:
             tooltip="tip:N",
         ),
         _on("arrows")
-        .mark_point(shape="triangle", filled=True, size=110, opacity=1)
+        .mark_point(shape="triangle", filled=True, size=110, opacity=1, clip=True)
         .encode(**place, angle=alt.Angle("angle:Q", scale=None), fill=_plain("stroke")),
         _on("chosen")
-        .mark_point(size=190, stroke=_signal("ink"), strokeWidth=2.2, fill=None, opacity=1)
+        .mark_point(size=190, stroke=_signal("ink"), strokeWidth=2.2, fill=None, opacity=1, clip=True)
         .encode(**place, shape=_plain_shape()),
-        _on("names")
-        .mark_text(
-            fontSize=12, dy=-12, color=_signal("ink"), stroke=_signal("paper"), strokeWidth=3, strokeOpacity=0.85
-        )
-        .encode(**place, text="term:N"),
-        _on("names").mark_text(fontSize=12, dy=-12, color=_signal("ink")).encode(**place, text="term:N"),
+        _name(stroke=_signal("paper"), strokeWidth=3, strokeOpacity=0.85).encode(**place, text="text:N"),
+        _name().encode(**place, text="text:N"),
     ]
     return alt.layer(*parts).properties(width=_PICTURE, height=_PICTURE)
+
+
+def _name(**mark: Any) -> Any:
+    """A name, as far from its point as the script says."""
+    placed = {name: _signal(f"datum.{name}") for name in ("dx", "dy")}
+    return _on("names").mark_text(
+        fontSize=12, fontWeight=_signal("datum.weight"), color=_signal("ink"), **placed, **mark
+    )
 
 
 def _of_layers(parts: list[Any], *, rows: bool) -> Any:

@@ -29,6 +29,7 @@ async function settle(token) {
   if (!concept.terms.includes(state.term)) delete state.term;
   if (!concept.labellings.some((labelling) => labelling.name === state.colour)) delete state.colour;
   if (!colouring()?.labels?.includes(state.label)) delete state.label;
+  if (!pathChoices().some(([value]) => value === state.path)) delete state.path;
   if (!["layer", "depth"].includes(state.axis)) state.axis = "layer";
   if (state.full && !canFill(state.full)) delete state.full;
   return block;
@@ -52,7 +53,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   drawing += 1;
   const token = drawing;
   if (change.concept && change.concept !== state.concept) {
-    for (const key of ["term", "colour", "label"]) if (!(key in change)) delete state[key];
+    for (const key of ["term", "colour", "label", "path"]) if (!(key in change)) delete state[key];
     document.getElementById("term-unknown").textContent = "";
   }
   Object.assign(state, change);
@@ -139,6 +140,10 @@ function drawControls(block) {
     list.replaceChildren(...conceptOf(state.concept).terms.map((term) => make("option", { value: term })));
   }
   document.getElementById("paths-choice").hidden = !ordering(conceptOf(state.concept), colouring());
+  const choices = pathChoices();
+  options("path", choices);
+  set("path", state.path ?? "");
+  document.getElementById("path-choice").hidden = !choices.length || !document.getElementById("paths").checked;
   const classes = classColours();
   const swatches = document.getElementById("classes");
   const key = `${state.mode}|${classes}`;
@@ -271,6 +276,7 @@ function listen() {
   });
   on("layer", "change", () => (sliding = false));
   on("paths", "change", () => draw());
+  on("path", "change", ({ target }) => go({ path: target.value || undefined }));
   on("term-name", "change", ({ target }) => {
     const wanted = target.value.trim();
     const { terms } = conceptOf(state.concept);
@@ -389,6 +395,7 @@ async function main() {
     chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
     ...TECHNIQUES.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
   ]);
+  for (const place of ["picture", "picture-beside"]) zoomable(place);
   filesOfTables();
   tools();
   listen();

@@ -75,15 +75,17 @@ function drawPicture(block, place = "picture", layer = state.layer) {
   const close = own ? nearest(block, state.concept, term, found.layer) : null;
   const near = close?.at.exact ? close.terms.filter(({ term: other }) => places.has(other)) : [];
   const links = near.map(({ term: other }) => ({ ...own, x2: places.get(other).x, y2: places.get(other).y }));
-  const names = own ? [{ ...own, term: concept.terms[term] }] : [];
-  const { paths, arrows, along } = pathsOf(concept, places, labelling, term);
+  const { paths, arrows, ends, along } = pathsOf(concept, places, labelling, term);
   const [left, right, bottom, top] = found.pictures.frame;
   const [mx, my] = [(right - left) * 0.06, (top - bottom) * 0.06];
-  feed(
-    place,
-    { points, links, names, paths, arrows, chosen: own ? [{ ...own, shape: signOf(labelling, term, range).shape }] : [] },
-    { left: left - mx, right: right + mx, bottom: bottom - my, top: top + my },
-  );
+  made.frame = { left: left - mx, right: right + mx, bottom: bottom - my, top: top + my };
+  made.about = `${block.header.model}|${concept.name}`;
+  made.wanted = [
+    ...(own ? [{ ...own, text: concept.terms[term], weight: "bold" }] : []),
+    ...near.map(({ term: other }) => ({ ...places.get(other), text: concept.terms[other] })), ...ends,
+  ];
+  made.fitted = () => reframe(place);
+  reframe(place, { points, links, paths, arrows, chosen: own ? [{ ...own, shape: signOf(labelling, term, range).shape }] : [] });
   const [first] = places.values();
   if ([...places.values()].every((at) => at.x === first.x && at.y === first.y)) {
     caption.textContent =
@@ -98,57 +100,12 @@ function drawPicture(block, place = "picture", layer = state.layer) {
     `near whom means something${near.length ? "; lines go to the nearest terms in the original space" : ""}.${along}`;
 }
 
-/** The order of a concept, if it has one: numbers or stages; and what goes through it (a disease, a sex). */
-function ordering(concept, shownBy) {
-  const ordered = (labelling) => labelling.kind !== "categorical";
-  const order = (shownBy && ordered(shownBy) ? shownBy : null) ?? concept.labellings.find((one) => one.kind === "ordinal") ??
-    concept.labellings.find(ordered);
-  if (!order) return null;
-  const at = (term) => (order.kind === "continuous" ? order.numbers[term] : order.of[term] < 0 ? null : order.of[term]);
-  const group = concept.labellings.find((labelling) => {
-    if (labelling.kind !== "categorical") return false;
-    const steps = labelling.labels.map(() => new Set());
-    labelling.of.forEach((place, term) => place >= 0 && at(term) != null && steps[place].add(at(term)));
-    return steps.length > 1 && steps.every((found) => found.size >= 3);
-  });
-  return { order, at, group };
-}
-
-/** Paths through the means of each step of the order; of many groups only that of the chosen term. */
-function pathsOf(concept, places, labelling, chosen) {
-  const found = ordering(concept, labelling);
-  const paths = [];
-  const arrows = [];
-  if (!found || !document.getElementById("paths").checked) return { paths, arrows, along: "" };
-  const groups = new Map();
-  for (const [term, place] of places) {
-    const step = found.at(term);
-    const group = found.group ? found.group.of[term] : 0;
-    if (step == null || group < 0) continue;
-    const steps = groups.get(group) ?? groups.set(group, new Map()).get(group);
-    const sum = steps.get(step) ?? steps.set(step, { x: 0, y: 0, n: 0 }).get(step);
-    Object.assign(sum, { x: sum.x + place.x, y: sum.y + place.y, n: sum.n + 1 });
-  }
-  const own = found.group && chosen >= 0 ? found.group.of[chosen] : -1;
-  const wanted = groups.size <= 3 ? [...groups.keys()] : own >= 0 ? [own] : [Math.min(...groups.keys())];
-  for (const group of wanted.filter((name) => groups.has(name)).sort((one, other) => one - other)) {
-    const steps = [...groups.get(group)].sort(([one], [other]) => one - other);
-    const stroke = groups.size <= 3 && groups.size > 1 ? HUES[(group + 3) % HUES.length] : theme().ink;
-    const line = steps.map(([step, sum]) => ({ step, x: sum.x / sum.n, y: sum.y / sum.n, path: group, stroke }));
-    paths.push(...line);
-    const few = line.length <= 12;
-    for (let i = 1; i < line.length; i += 1) {
-      if (!few && i !== line.length - 1) continue;
-      const [from, to] = [line[i - 1], line[i]];
-      // Vega turns clockwise from the top; the axis of y goes up.
-      const angle = (Math.atan2(to.x - from.x, to.y - from.y) * 180) / Math.PI;
-      arrows.push({ x: (from.x + to.x) / 2, y: (from.y + to.y) / 2, angle, stroke });
-    }
-  }
-  const name = (group) => (found.group ? found.group.labels[group] : "");
-  const whose = found.group ? `, for ${wanted.map(name).join(" and ")}` : "";
-  const steps = found.order.kind === "continuous" ? `each value of ${spoken(found.order.name)}` : `each ${spoken(found.order.name)}`;
-  return { paths, arrows, along: ` The path goes through the mean at ${steps}${whose}, in order.` };
+/** Feed a picture with what is seen of its frame, and with the names that stand there. */
+function reframe(place, datasets = {}) {
+  const made = views.get(place);
+  if (!made.frame) return;
+  const seen = seenOf(windowOf(place, made.about), made.frame);
+  feed(place, { ...datasets, names: placedNames(made.wanted, seen, made.view.width()) }, seen);
 }
 
 const extent = (values) => {
