@@ -256,6 +256,20 @@ def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atl
         assert list(map(number, seen[row["layer"]])) == pytest.approx(expected, abs=5.1e-4, rel=5.1e-3)
 
 
+def test_a_profile_says_what_it_means_and_whose_its_dashed_lines_are(atlas: Atlas) -> None:
+    lesions, activations = (atlas.page.locator(f"#profile-{name}") for name in ("lesions", "activations"))
+    expect(lesions.locator(".means")).to_contain_text("less what the control concepts have at that layer")
+    expect(lesions.locator(".says")).to_contain_text(" of the peak (")
+    expect(lesions.locator(".controlled li")).to_have_text(["control-words"])
+    expect(activations.locator(".controlled li")).to_have_text([f"control-words · {ASKED}", "control-words · origin"])
+    keys = activations.locator(".controlled line").evaluate_all(
+        "(all) => all.map((it) => it.getAttribute('stroke-dasharray'))"
+    )
+    drawn = set(re.findall(r'stroke-dasharray="([^"]+)"', atlas.download("profile-activations", "SVG")[1]))
+    assert len(set(keys)) == 2
+    assert {key.replace(" ", ",") for key in keys} <= {dash.replace(" ", ",") for dash in drawn}
+
+
 def test_the_maps_cells_leave_as_csv_and_are_the_tables(atlas: Atlas) -> None:
     name, content = atlas.download("map", "CSV")
     assert name == "map-shallow-consensus.csv"
@@ -384,6 +398,19 @@ def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> No
     expect(atlas.page.locator("#difference-says")).not_to_be_empty()
     expect(atlas.page.locator("#moved")).to_contain_text("nearest terms")
     expect(atlas.page.locator("#picture-beside-caption")).to_contain_text("other, drugs at layer 2")
+    both = atlas.page.locator("#profile-beside")
+    expect(both.locator("option")).to_have_text(["activations", "lesions", "patches", "saliency"])
+    both.locator("select").select_option("patches")
+    atlas.expect_state(technique="patches")
+    both.locator("summary").click()
+    told = both.locator("tbody tr")
+    expect(told).to_have_count(sum(made.layers for made in MADE.values()))
+    rows = pl.concat(TABLES[slug]["profiles"] for slug in MADE).filter(
+        concept="drugs", labelling=ASKED, metric="delta_restored", position="last"
+    )
+    seen = told.evaluate_all("(rows) => rows.map((row) => [...row.cells].map((it) => it.textContent))")
+    assert [(row[0], int(number(row[1]))) for row in seen] == rows.select("model", "layer").rows()
+    assert [number(row[2]) for row in seen] == pytest.approx(rows["value"].to_list(), abs=5.1e-4, rel=5.1e-3)
     _, content = atlas.download("compare", "CSV")
     confidence = {
         slug: {

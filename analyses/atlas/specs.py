@@ -66,7 +66,8 @@ def _difference() -> Any:
 
 
 def _profile() -> Any:
-    """One number a layer with its interval, its null, and the same of control concepts, each with a line of its own."""
+    """One number a layer with its interval, its null, and the same of control concepts, each with a line of its own; or
+    of another model."""
     x = alt.X("x:Q", scale=_layer_scale(), axis=_layer_axis())
     y, low, high, null_mean, null_high = (_value(name) for name in ("value", "low", "high", "null_mean", "null_high"))
     parts = [
@@ -78,8 +79,13 @@ def _profile() -> Any:
         .encode(x=x, y=null_high, y2="null_mean"),
         _on("line").mark_line(stroke=_signal("faint"), strokeWidth=1.2, strokeDash=[1, 3]).encode(x=x, y=null_mean),
         _on("controls")
-        .mark_line(stroke=_signal("faint"), strokeWidth=1.6, strokeDash=[6, 3])
-        .encode(x=x, y=y, detail="control:N"),
+        .mark_line(stroke=_signal("faint"), strokeWidth=1.6)
+        .encode(x=x, y=y, detail="control:N", strokeDash=alt.StrokeDash("dash:N", scale=None)),
+        _on("beside").mark_area(fill=_signal("ink"), opacity=0.12).encode(x=x, y=high, y2="low"),
+        _on("beside").mark_line(stroke=_signal("ink"), strokeWidth=2, strokeDash=[8, 3]).encode(x=x, y=y),
+        _on("beside")
+        .mark_point(shape="square", fill=_signal("paper"), stroke=_signal("ink"), size=26, opacity=1)
+        .encode(x=x, y=y),
         _on("line").mark_area(fill=_signal("hue"), opacity=0.25).encode(x=x, y=high, y2="low"),
         _on("line").mark_rule(stroke=_signal("hue"), strokeWidth=1, opacity=0.6).encode(x=x, y=low, y2="high"),
         _on("line").mark_line(stroke=_signal("hue"), strokeWidth=2).encode(x=x, y=y),

@@ -40,7 +40,7 @@ async function drawCompare(block, token) {
   other = second;
   paintCompare(block);
   showAll();
-  await Promise.all(["map-beside", "difference", "picture-beside"].map((place) => views.get(place).view.runAsync()));
+  await Promise.all(["map-beside", "difference", "chart-beside", "picture-beside"].map((place) => views.get(place).view.runAsync()));
 }
 
 /** What stands beside the other model, once that is there. */
@@ -51,6 +51,7 @@ function paintCompare(block) {
   drawMapIn("map-beside", other, state.mode, twinLayer(block, other, state.layer));
   const told = differences(block, other, state.mode);
   drawDifference(block, told);
+  drawProfileBeside(block, other);
   const at = twinLayer(block, other, state.layer);
   drawPicture(other, "picture-beside", at);
   drawMoved(block, other, at);

@@ -13,6 +13,7 @@ async function settle(token) {
   const names = library.models.map((told) => told.model);
   if (!names.includes(state.model)) state.model = names[0];
   if (!names.includes(state.beside) || state.beside === state.model) delete state.beside;
+  if (!TECHNIQUES.includes(state.technique)) delete state.technique;
   const block = await model(state.model);
   if (token !== drawing) return null;
   current = block;
@@ -276,6 +277,8 @@ function listen() {
   });
   on("layer", "change", () => (sliding = false));
   on("paths", "change", () => draw());
+  on("technique", "change", ({ target }) => go({ technique: target.value }));
+  document.querySelector("#profile-beside details").addEventListener("toggle", ({ target }) => target.open && fillBeside(current, other));
   on("path", "change", ({ target }) => go({ path: target.value || undefined }));
   on("term-name", "change", ({ target }) => {
     const wanted = target.value.trim();
@@ -393,6 +396,7 @@ async function main() {
     chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("picture", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
     chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
+    chart("chart-beside", "profile", ({ layer }) => layer != null && go({ layer })),
     ...TECHNIQUES.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
   ]);
   for (const place of ["picture", "picture-beside"]) zoomable(place);

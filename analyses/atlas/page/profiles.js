@@ -19,12 +19,20 @@ const metricName = (profile) => {
   return `${metric}@${position}`;
 };
 
-/** The same profile of the control concepts, those that this one is read against. */
+/** Lines of controls are told apart by their dashes. */
+const DASHES = [[6, 3], [2, 2], [9, 3, 2, 3], [12, 4], [4, 2, 1, 2, 1, 2], [1, 4]];
+
+/** The same profile of the control concepts, those that this one is read against, each with its name and its dash. */
 function controlsOf(block, profile) {
-  return block.header.profiles.filter(
+  const found = block.header.profiles.filter(
     (other) =>
       other.shown === profile.shown && other.concept !== profile.concept && conceptOf(other.concept).role === "control",
   );
+  const alone = (control) => found.filter((other) => other.concept === control.concept).length === 1;
+  return found.map((control, place) => ({
+    control, dash: DASHES[place % DASHES.length],
+    name: alone(control) ? control.concept : `${control.concept} · ${spoken(control.labelling)}`,
+  }));
 }
 
 function drawProfiles(block) {
@@ -50,6 +58,7 @@ function drawProfile(block, technique) {
   tell(says, profileTitle(block, points, about, controlsOf(block, profile)));
   tell(panel.querySelector(".means"), about.means);
   tell(panel.querySelector(".against"), againstWhat(block, profile, points));
+  fillControls(panel.querySelector(".controlled"), controlsOf(block, profile));
   const place = `chart-${technique}`;
   const parts = profileParts(block, profile, technique);
   const { layers } = block.header;
@@ -76,10 +85,10 @@ function profileParts(block, profile, technique) {
   const { layers } = block.header;
   const placed = (point) => ({ ...point, ...edges(point.layer, layers) });
   const points = pointsOf(block, profile).filter((point) => state.axis !== "depth" || point.layer >= 0);
-  const controls = controlsOf(block, profile).flatMap((control) =>
+  const controls = controlsOf(block, profile).flatMap(({ control, dash, name }) =>
     pointsOf(block, control)
       .filter((point) => state.axis !== "depth" || point.layer >= 0)
-      .map((point) => ({ ...edges(point.layer, layers), value: point.value, control: control.concept })),
+      .map((point) => ({ ...edges(point.layer, layers), value: point.value, control: name, dash })),
   );
   const all = points.flatMap((point) => [point.value, point.low, point.high, point.null_mean, point.null_high]);
   const known_ = [...all, ...controls.map((point) => point.value), 0].filter((value) => value != null);
@@ -113,9 +122,13 @@ function pointTip(point, about, terms) {
   return lines.join("\n");
 }
 
+/** The layer where a profile is highest. */
+const highest = (points) =>
+  points.filter((point) => point.layer >= 0).reduce((one, other) => (other.value > one.value ? other : one));
+
 /** The finding of a profile, from its own numbers. */
 function profileTitle(block, points, about, controls) {
-  const best = points.filter((point) => point.layer >= 0).reduce((one, other) => (other.value > one.value ? other : one));
+  const best = highest(points);
   const rest = points.filter((point) => point.layer >= 0 && point.layer !== best.layer);
   const next = rest.length ? rest.reduce((one, other) => (other.value > one.value ? other : one)) : null;
   const apart = next && best.low != null && best.low > (next.high ?? next.value);
@@ -123,20 +136,39 @@ function profileTitle(block, points, about, controls) {
   const faint = best.low != null && best.low <= 0 ? " The interval reaches 0." : "";
   // Where a control does as much at that layer, the height tells nothing of this concept.
   const rival = controls
-    .map((control) => ({ name: control.concept, value: pointsOf(block, control).find((point) => point.layer === best.layer)?.value }))
+    .map(({ control, name }) => ({ name, value: pointsOf(block, control).find((point) => point.layer === best.layer)?.value }))
     .filter(({ value }) => value != null && value >= (best.low ?? best.value))
     .reduce((one, two) => (one && one.value >= two.value ? one : two), null);
   const beaten = rival ? ` No more than a control: ${rival.name} has ${number(rival.value)} there.` : "";
   return `Highest at layer ${best.layer}: ${counted(best.value, about.unit)}${interval(best.low, best.high)}${against}.${faint}${beaten}`;
 }
 
-/** What a profile rests on, and what its dashed lines are. */
+/** What a profile rests on. */
 function againstWhat(block, profile, points) {
-  const controls = [...new Set(controlsOf(block, profile).map((control) => control.concept))];
   const here = points.find((point) => point.layer === state.layer);
   const now = here ? `Here, ${layerName(here.layer)}: ${number(here.value)}${interval(here.low, here.high)}${here.null_p == null ? "" : `, p = ${number(here.null_p, 2)}`}. ` : "";
   const stands = state.labelling ? "" : `By ${spoken(profile.labelling)}, the surest labelling of ${profile.concept}. `;
-  return `${stands}${now}${profile.n} terms.${controls.length ? ` Dashed: ${controls.join(", ")}.` : ""}`;
+  return `${stands}${now}${profile.n} terms.`;
+}
+
+/** Which dashed line is which control's. */
+function fillControls(list, controls) {
+  const key = controls.map(({ name }) => name).join("|");
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  list.replaceChildren(...controls.map(({ name, dash }) => make("li", {}, dashed(dash), name)));
+}
+
+/** A small drawing of a dashed line. */
+function dashed(dash) {
+  const svg = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const drawing = svg("svg", { viewBox: "0 0 36 6", class: "line", "aria-hidden": "true" });
+  drawing.append(svg("line", { x1: 0, x2: 36, y1: 3, y2: 3, "stroke-dasharray": dash.join(" ") }));
+  return drawing;
 }
 
 function fillMetrics(select, profiles, chosen) {

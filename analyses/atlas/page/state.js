@@ -1,7 +1,7 @@
 // What is looked at, as the page's address says it: one state, that everything is drawn from.
 
 const KEYS = [
-  "model", "concept", "labelling", "layer", "term", "mode", "axis", "colour", "label", "path", "beside", "full", "activations",
+  "model", "concept", "labelling", "layer", "term", "mode", "axis", "colour", "label", "path", "beside", "technique", "full", "activations",
   "lesions", "patches", "saliency",
 ];
 const state = { mode: "consensus", axis: "layer" };
