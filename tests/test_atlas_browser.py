@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 MADE = {"shallow": Made(6, prompts=30, answered=4), "other": Made(9, prompts=30, answered=4)}
 ROW, TOP = 34, 6
+SVG = "{http://www.w3.org/2000/svg}"
 SAME_FOR_ALL = {
     "data": {"values": [{"found": 3, "kind": "planted"}]},
     "mark": "bar",
@@ -375,11 +377,30 @@ def test_whose_path_is_shown_can_be_chosen(atlas: Atlas) -> None:
 
 
 def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
-    for panel, words in (("map", "drugs"), ("profile-lesions", "<path"), ("picture", "<path")):
+    """With title, description, names of axes and a key, as they stand in a paper, in either theme the same."""
+    layer, group = "layer", "concept · labelling"
+    for panel, title, said in (
+        ("map", "Knowledge map of shallow", (layer, group, "sure: from 90%", "saliency", "drugs · field")),
+        (
+            "profile-lesions",
+            f"drugs · {ASKED} in shallow: lesions, resample, over controls",
+            (layer, "share of the peak", "control: control-words", "value, with its 95% interval"),
+        ),
+        ("picture", "drugs at layer 2 of shallow", ("UMAP 1", "UMAP 2", "field 0", "field 3")),
+    ):
         name, content = atlas.download(panel, "SVG")
         assert name.endswith(".svg")
         assert content.startswith("<svg")
-        assert words in content
+        root = ElementTree.fromstring(content)
+        assert (root[0].tag, root[1].tag) == (f"{SVG}title", f"{SVG}desc")
+        assert str(root[0].text).startswith(title)
+        assert len(str(root[1].text)) > 60
+        shown = {"".join(text.itertext()) for text in root.iter(f"{SVG}text")}
+        assert set(said) <= shown
+        assert "<path" in content
+    atlas.page.locator("#theme").click()
+    assert atlas.download("picture", "SVG")[1] == content
+    atlas.page.locator("#theme").click()
 
 
 def test_a_chart_that_says_the_same_for_all_models_is_drawn_and_leaves_as_svg(atlas: Atlas) -> None:
@@ -388,7 +409,9 @@ def test_a_chart_that_says_the_same_for_all_models_is_drawn_and_leaves_as_svg(at
     with atlas.page.expect_download() as offered:
         figure.locator("button", has_text="SVG").click()
     assert offered.value.suggested_filename == "validity_chart.svg"
-    assert "planted" in Path(offered.value.path()).read_text(encoding="utf-8")
+    content = Path(offered.value.path()).read_text(encoding="utf-8")
+    assert "planted" in content
+    assert ElementTree.fromstring(content)[0].text == "How well each technique finds what was planted."
 
 
 def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> None:
@@ -402,6 +425,10 @@ def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> No
     expect(both.locator("option")).to_have_text(["activations", "lesions", "patches", "saliency"])
     both.locator("select").select_option("patches")
     atlas.expect_state(technique="patches")
+    with atlas.page.expect_download() as offered:
+        both.locator("h3 button").click()
+    figure = Path(offered.value.path()).read_text(encoding="utf-8")
+    assert "shallow and other: patches" in figure
     both.locator("summary").click()
     told = both.locator("tbody tr")
     expect(told).to_have_count(sum(made.layers for made in MADE.values()))

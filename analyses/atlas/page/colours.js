@@ -3,6 +3,10 @@
 
 const HUES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a"];
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"];
+const OUTLINES = {
+  circle: "M5,0A5,5,0,1,1,-5,0A5,5,0,1,1,5,0", square: "M-4.4,-4.4h8.8v8.8h-8.8Z", "triangle-up": "M0,-5L5,4H-5Z",
+  diamond: "M0,-5.5L5,0L0,5.5L-5,0Z", cross: "M-1.7,-5h3.4v3.3H5v3.4H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z", "triangle-down": "M0,5L5,-4H-5Z",
+};
 const VIRIDIS = [
   [68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142], [31, 158, 137], [53, 183, 121],
   [110, 206, 88], [181, 222, 43], [253, 231, 37],

@@ -241,6 +241,12 @@ const findingRows = () => [FINDING_HEADS, current.header.findings.map((row) => F
 
 const CHARTS = { map: "map", picture: "picture", compare: "difference" };
 
+/** The profiles of two models leave as a figure too. */
+function figureBeside() {
+  const give = async () => offer(`profiles-${state.model}-${state.beside}-${state.concept}.svg`, "image/svg+xml", await svgOf("chart-beside"));
+  document.querySelector("#profile-beside h3").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics, with title, axes and key" }, "SVG"));
+}
+
 /** Buttons on each panel: the rows as CSV, the chart as SVG, the whole window. */
 function tools() {
   for (const panel of document.querySelectorAll("[data-panel]")) {
@@ -253,7 +259,7 @@ function tools() {
         type: "button", title: "The rows behind this chart as a file",
         onclick: () => { const found = rowsBehind(name); if (found) offer(`${file()}.csv`, "text/csv;charset=utf-8", csv(...found)); },
       }, "CSV"),
-      place && make("button", { type: "button", title: "The chart as vector graphics", onclick: async () => offer(`${file()}.svg`, "image/svg+xml", await svgOf(place)) }, "SVG"),
+      place && make("button", { type: "button", title: "The chart as vector graphics, with title, axes and key", onclick: async () => offer(`${file()}.svg`, "image/svg+xml", await svgOf(place)) }, "SVG"),
       make("button", { type: "button", class: "enlarge", title: "In the whole window; Escape leaves it", "aria-pressed": "false", onclick: () => go({ full: state.full === name ? undefined : name }) }, "Enlarge"),
     );
     panel.querySelector("header").append(bar);
@@ -331,7 +337,7 @@ function follow() {
   return draw({ change: { mode: "consensus", axis: "layer", ...asked() } });
 }
 
-/** The chart as SVG: as on white paper, without the marks of what is looked at. */
+/** The chart as a figure of its own: as on white paper, without the marks of what is looked at. */
 async function svgOf(place) {
   const before = document.documentElement.dataset.theme;
   const made = views.get(place);
@@ -341,7 +347,7 @@ async function svgOf(place) {
   const marks = ["column", "cursor"].filter((name) => made.fed.has(name));
   feed(place, Object.fromEntries(marks.map((name) => [name, []])));
   show(made);
-  const svg = await view.background("#ffffff").toSVG();
+  const svg = figure(await view.background("#ffffff").toSVG(), figureWords(place));
   view.background("transparent");
   repaint(before);
   return svg;
@@ -379,7 +385,7 @@ async function drawAtRest() {
     await rest();
     const inner = place.appendChild(make("div", { "aria-hidden": "true" }));
     const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
-    const give = async () => offer(`${place.dataset.chart}.svg`, "image/svg+xml", await view.toSVG());
+    const give = async () => offer(`${place.dataset.chart}.svg`, "image/svg+xml", titled(await view.toSVG(), place.getAttribute("aria-label")));
     place.closest("figure").querySelector("figcaption").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics" }, "SVG"));
   }
 }
@@ -402,6 +408,7 @@ async function main() {
   for (const place of ["picture", "picture-beside"]) zoomable(place);
   filesOfTables();
   tools();
+  figureBeside();
   listen();
   printLight();
   await draw();

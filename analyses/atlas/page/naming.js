@@ -18,7 +18,7 @@ const nameWidth = (() => {
   };
 })();
 
-const shortened = (name) => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name);
+const shortened = (name, most = LONGEST_NAME) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
 
 /** Where a name may stand beside its point, the best place first: its middle, in pixels from the point. */
 function placesBeside(width) {

@@ -148,19 +148,5 @@ function drawLegend() {
 }
 
 /** A small drawing of a point's sign. */
-function swatch({ fill, shape }) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "-6 -6 12 12");
-  svg.setAttribute("class", "swatch");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  const outlines = {
-    circle: "M5,0A5,5,0,1,1,-5,0A5,5,0,1,1,5,0", square: "M-4.4,-4.4h8.8v8.8h-8.8Z", "triangle-up": "M0,-5L5,4H-5Z",
-    diamond: "M0,-5.5L5,0L0,5.5L-5,0Z", cross: "M-1.7,-5h3.4v3.3H5v3.4H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z",
-    "triangle-down": "M0,5L5,-4H-5Z",
-  };
-  path.setAttribute("d", outlines[shape]);
-  path.setAttribute("fill", fill);
-  svg.append(path);
-  return svg;
-}
+const swatch = ({ fill, shape }) =>
+  svgElement("svg", { viewBox: "-6 -6 12 12", class: "swatch", "aria-hidden": "true" }, svgElement("path", { d: OUTLINES[shape], fill }));

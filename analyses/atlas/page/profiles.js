@@ -160,16 +160,11 @@ function fillControls(list, controls) {
 }
 
 /** A small drawing of a dashed line. */
-function dashed(dash) {
-  const svg = (tag, attributes) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const drawing = svg("svg", { viewBox: "0 0 36 6", class: "line", "aria-hidden": "true" });
-  drawing.append(svg("line", { x1: 0, x2: 36, y1: 3, y2: 3, "stroke-dasharray": dash.join(" ") }));
-  return drawing;
-}
+const dashed = (dash) =>
+  svgElement(
+    "svg", { viewBox: "0 0 36 6", class: "line", "aria-hidden": "true" },
+    svgElement("line", { x1: 0, x2: 36, y1: 3, y2: 3, "stroke-dasharray": dash.join(" ") }),
+  );
 
 function fillMetrics(select, profiles, chosen) {
   const key = profiles.map((profile) => profile.shown).join();

@@ -12,6 +12,14 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A new element of a drawing. */
+function svgElement(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) if (value != null) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 /** A number with so many digits that count, as people write it. */
 function number(value, digits = 3) {
   if (value == null || Number.isNaN(value)) return "–";
@@ -29,8 +37,9 @@ function tell(element, text) {
 /** A probability to two digits; one that is nearly sure is not called sure. */
 const probability = (value) => (value == null ? "–" : value >= 0.995 ? ">0.99" : value < 0.005 ? "<0.01" : value.toFixed(2));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
-/** A number with its unit: a share of something is told as so much of it. */
-const counted = (value, unit) => `${number(value)} ${unit.replace(/^share /, "")}`;
+/** A number with its unit: a share of something is told as so much of it, and what has a name and no unit by its name. */
+const counted = (value, unit) =>
+  ["silhouette", "R²"].includes(unit) ? `${unit} ${number(value)}` : `${number(value)} ${unit.replace(/^share /, "")}`;
 const interval = (low, high) => (low == null || high == null ? "" : ` (${number(low)} to ${number(high)})`);
 const layerName = (layer) => (layer < 0 ? "the embeddings" : `layer ${layer}`);
 const spoken = (name) => name.replaceAll("_", " ");
