@@ -33,7 +33,7 @@ from warehouse.versions import CODE_VERSION
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = (
     "words", "codec", "state", "colours", "charts", "models", "map", "profiles", "naming", "paths", "picture", "zoom",
-    "terms", "beside", "compare", "figure", "main",
+    "terms", "search", "beside", "compare", "figure", "theme", "main",
 )  # fmt: skip
 _TECHNIQUES = (
     ("activations", "Activations: do terms lie by label?"),

@@ -55,9 +55,9 @@ async function draw({ change = {}, lasting = false } = {}) {
   const token = drawing;
   if (change.concept && change.concept !== state.concept) {
     for (const key of ["term", "colour", "label", "path"]) if (!(key in change)) delete state[key];
-    document.getElementById("term-unknown").textContent = "";
   }
   Object.assign(state, change);
+  if ("concept" in change) suggest("");
   const block = await settle(token);
   if (!block) return;
   if (lasting) remember(true);
@@ -135,11 +135,6 @@ function drawControls(block) {
   slider.value = state.layer;
   slider.setAttribute("aria-valuetext", layerName(state.layer));
   document.getElementById("layer-name").textContent = layerName(state.layer);
-  const list = document.getElementById("term-names");
-  if (list.dataset.concept !== state.concept) {
-    list.dataset.concept = state.concept;
-    list.replaceChildren(...conceptOf(state.concept).terms.map((term) => make("option", { value: term })));
-  }
   document.getElementById("paths-choice").hidden = !ordering(conceptOf(state.concept), colouring());
   const choices = pathChoices();
   options("path", choices);
@@ -286,14 +281,7 @@ function listen() {
   on("technique", "change", ({ target }) => go({ technique: target.value }));
   document.querySelector("#profile-beside details").addEventListener("toggle", ({ target }) => target.open && fillBeside(current, other));
   on("path", "change", ({ target }) => go({ path: target.value || undefined }));
-  on("term-name", "change", ({ target }) => {
-    const wanted = target.value.trim();
-    const { terms } = conceptOf(state.concept);
-    // Names may differ in case alone; the one as it was written comes first.
-    const found = terms.find((term) => term === wanted) ?? terms.find((term) => term.toLowerCase() === wanted.toLowerCase());
-    document.getElementById("term-unknown").textContent = !wanted || found ? "" : `No term ${target.value} in ${state.concept}.`;
-    if (!wanted || found) go({ term: found });
-  });
+  searchTerms();
   on("map", "keydown", (event) => mapKeys(event, current));
   for (const link of document.querySelectorAll("nav a, .skip")) {
     // The address tells what is looked at; going to a part of the page leaves it alone.
@@ -317,7 +305,7 @@ function listen() {
       if ("concept" in change) document.getElementById("map-panel").scrollIntoView();
     });
   }
-  on("theme", "click", () => setTheme(dark() ? "light" : "dark"));
+  on("theme", "click", () => chooseTheme(dark() ? "light" : "dark"));
   for (const technique of TECHNIQUES) {
     const panel = document.getElementById(`profile-${technique}`);
     panel.querySelector("select").addEventListener("change", ({ target }) => go({ [technique]: target.value }));
@@ -360,13 +348,6 @@ function repaint(name) {
   if (state.beside && other) paintCompare(current);
 }
 
-function setTheme(name) {
-  if (document.documentElement.dataset.theme === name && current) return undefined;
-  document.documentElement.dataset.theme = name;
-  document.getElementById("theme").textContent = name === "dark" ? "Light" : "Dark";
-  return current ? draw() : undefined;
-}
-
 /** Paper is white: the page is printed in the light theme, and goes back to its own. */
 function printLight() {
   let before = null;
@@ -391,9 +372,7 @@ async function drawAtRest() {
 }
 
 async function main() {
-  const prefers = matchMedia("(prefers-color-scheme: dark)");
-  setTheme(prefers.matches ? "dark" : "light");
-  prefers.addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
+  followTheme();
   await Promise.all([readLibrary(), runPacked("bundle")]);
   Object.assign(state, asked());
   await Promise.all([
