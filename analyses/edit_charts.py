@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from analyses.drawing import INK, dressed, values
-from analyses.numerals import two
+from analyses.numerals import signed, two
 from analyses.palette import OTHERS
 from analyses.resampling import HIGH, LOW, generator
 from analyses.rows import Rows, frame
@@ -117,8 +117,8 @@ def compared(edits: Rows) -> list[str]:
         )
     for row in differences(edits).iter_rows(named=True):
         told.append(
-            f"{TASKS[row['task']]}: {row['measure'].replace('_', ' ')}, recommended less random: {row['value']:+.2f} "
-            f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+            f"{TASKS[row['task']]}: {row['measure'].replace('_', ' ')}, recommended less random: "
+            f"{signed(row['value'])} [{signed(row['low'])}, {signed(row['high'])}]"
         )
     return told
 

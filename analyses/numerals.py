@@ -6,6 +6,11 @@ def two(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
+def signed(value: float) -> str:
+    """A number with two places and its sign; a zero has a plus."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def percent(share: float) -> str:
     """A share in whole percent, and no minus before a zero."""
     return f"{round(share, 2) + 0.0:.0%}"

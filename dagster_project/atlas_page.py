@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES, page_version
+from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES, MadeWith, page_version
 from dagster_project.chart_list import Subject
 from dagster_project.defs.charts import ON_PAGE
 from dagster_project.gathering import Keys, fingerprints_of, gather, partitions_of
@@ -41,11 +41,13 @@ class Plan:
         models: those that have a map, by name.
         left_out: those that were run and have none yet.
         fingerprint: of all that the page depends on, its own files among it.
+        made_with: of each model what its files say beside their rows.
     """
 
     models: tuple[str, ...]
     left_out: tuple[str, ...]
     fingerprint: str
+    made_with: Mapping[str, MadeWith]
 
 
 def plan_page(store: Store) -> Plan:
@@ -58,7 +60,9 @@ def plan_page(store: Store) -> Plan:
     drawn = {name: partitions_of(store, name) for chart in ON_PAGE.values() for name in chart.reads}
     inputs |= fingerprints_of(store, drawn)
     left_out = tuple(model for model in known if model not in models)
-    return Plan(tuple(models), left_out, fingerprints.chart({**inputs, "page": page_version()}))
+    made_with = {model: _made_with(store, model) for model in models}
+    told = {f"files of {model}": repr(found) for model, found in made_with.items()}
+    return Plan(tuple(models), left_out, fingerprints.chart({**inputs, **told, "page": page_version()}), made_with)
 
 
 def build_page(store: Store, plan: Plan, charts: Place) -> bytes:
@@ -74,7 +78,11 @@ def build_page(store: Store, plan: Plan, charts: Place) -> bytes:
 
     shared = _frames(store, _shared(store))
     return build_atlas(
-        shared, plan.models, lambda model: _frames(store, _of_model(store, model)), _charts(store, charts)
+        shared,
+        plan.models,
+        lambda model: _frames(store, _of_model(store, model)),
+        _charts(store, charts),
+        plan.made_with,
     )
 
 
@@ -101,6 +109,14 @@ def _shared(store: Store) -> Partitions:
 
 def _of_model(store: Store, model: str) -> Partitions:
     return {name: partitions_of(store, name, model) for name in MODEL_TABLES}
+
+
+def _made_with(store: Store, model: str) -> MadeWith:
+    """Draws and versions, from the files' schemas and footers alone."""
+    widths = {store.width("profile_draws", **keys) for keys in partitions_of(store, "profile_draws", model)}
+    footers = [store.footer("profiles", **keys) for keys in partitions_of(store, "profiles", model)]
+    versions = {footer.code_version for footer in footers if footer is not None}
+    return MadeWith(tuple(sorted(width for width in widths if width)), tuple(sorted(versions)))
 
 
 def _frames(store: Store, partitions: Partitions) -> "dict[str, pl.DataFrame]":

@@ -221,6 +221,12 @@ def test_no_text_from_data_becomes_markup(page: str) -> None:
     assert json.loads(re.findall(r'id="charts">(.*?)</script>', page, flags=re.DOTALL)[0]).keys() >= {"map", "profile"}
 
 
+def test_the_data_card_tells_settings_that_the_tables_keep_and_no_others(page: str) -> None:
+    rows = [re.findall(r"<td>([^<]*)</td>", row) for row in page.split("With which settings")[1].split("<tr>")[2:4]]
+    remade = "half of the terms (6), one template (3), seed (3), held-out templates (1), metric (1)"
+    assert rows == [[slug, "asking", "last, mean, term", "main terms", "\u2013", remade, "\u2013"] for slug in MADE]
+
+
 def test_a_technique_has_one_colour_on_the_page_and_on_all_charts(page: str) -> None:
     for name, colour in palette.TECHNIQUES.items():
         assert page.count(f"--{name}: {colour};") == 1

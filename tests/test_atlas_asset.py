@@ -1,5 +1,6 @@
 """The atlas as a file of the warehouse: who is on it, when it is built anew, how it is committed."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from dagster_project.pictures import draw
 from warehouse import fingerprints
 from warehouse.errors import StoreError
 from warehouse.places import ObjectPlace
+from warehouse.tables import table
+from warehouse.versions import CODE_VERSION
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Build = Callable[[], dict[str, Any]]
@@ -59,6 +62,12 @@ def test_the_page_is_built_once_and_again_when_a_table_or_its_own_files_change(
     rows = store.read("findings", model="planted")
     store.write("findings", rows, fingerprint="others", model="planted")
     assert build()["pages_built"] == 1
+    # The number of resamples is told by the files of draws, without reading a draw.
+    draws = table("profile_draws").schema(321).empty_table()
+    store.write("profile_draws", draws, fingerprint="drawn", model="planted", concept="drugs")
+    assert build()["pages_built"] == 1
+    settings = re.findall(r"<td>planted</td>(?:<td>[^<]*</td>)+", page.read_bytes().decode())
+    assert f"<td>321</td><td>\u2013</td><td>{CODE_VERSION}</td>" in "".join(settings)
     monkeypatch.setattr(atlas_page, "page_version", lambda: "of the next release")
     assert build()["pages_built"] == 1
     assert build()["pages_built"] == 0

@@ -11,7 +11,7 @@ from analyses.atlas.telling import digits
 from analyses.claims.claim import Claim, Evidence, Measured, at_least, best_layer
 from analyses.claims.maps import concepts_share_layers
 from analyses.findings import CLAIMS, READ_OF_ALL, READ_OF_MODEL, findings, in_order
-from analyses.numerals import percent, two
+from analyses.numerals import percent, signed, two
 from analyses.relations import overlap
 from analyses.resampling import share_interval
 from warehouse.tables import TABLES, table
@@ -266,7 +266,7 @@ def test_medical_concepts_share_layers_if_their_maps_overlap_more_than_with_cont
 
 @pytest.mark.parametrize("value", [-0.0, -0.001, -0.0049, 0.004])
 def test_what_rounds_to_zero_has_no_minus(value):
-    assert (two(value), percent(value), digits(-0.0)) == ("0.00", "0%", "0")
+    assert (two(value), signed(value), percent(value), digits(-0.0)) == ("0.00", "+0.00", "0%", "0")
 
 
 def test_a_map_is_stable_if_other_maps_mark_its_marked_cells():

@@ -215,6 +215,17 @@ class Store:
         with self._open(name, **keys) as file:
             return file.read(columns=columns)
 
+    def width(self, name: str, **keys: str) -> int | None:
+        """How many numbers each vector of a partition has; None of a table without vectors. No rows are read.
+
+        Raises:
+            InputError: the partition is not there.
+            StoreError: its file can't be read, or the object store does not answer.
+        """
+        vector = table(name).vector
+        with self._open(name, **keys) as file:
+            return None if vector is None else int(file.schema_arrow.field(vector.name).type.list_size)
+
     def layers(self, name: str, **keys: str) -> Iterator[tuple[int, pa.Table]]:
         """The rows of one partition, a layer at a time, in ascending order: memory holds one layer.
 

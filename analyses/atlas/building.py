@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from analyses import palette
 from analyses.atlas import telling
+from analyses.atlas.inputs import MadeWith
 from analyses.atlas.library import Concept, Tables, concepts_of
 from analyses.atlas.models import model_part
 from analyses.atlas.packing import Pack, packed
@@ -55,6 +56,7 @@ def build_atlas(
     models: Sequence[str],
     tables_of: Callable[[str], Tables],
     charts: Sequence[Chart] = (),
+    made_with: Mapping[str, MadeWith] | None = None,
 ) -> bytes:
     """The atlas of some models as one HTML file in UTF-8.
 
@@ -63,6 +65,7 @@ def build_atlas(
         models: the models, in the order in which they are offered; planted ones come last all the same.
         tables_of: gives `inputs.MODEL_TABLES` of one model; asked for one model at a time.
         charts: charts for the part on validity.
+        made_with: of models what their files say, for the data card.
 
     Raises:
         InputError: there is no model, or one has no map yet.
@@ -96,7 +99,7 @@ def build_atlas(
         published_rows=telling.published_rows(shared["published"]),
         validity_rows=telling.validity_rows(judged),
         glossary=telling.glossary(judged),
-        card=telling.card_rows(headers, concepts, shared),
+        card=telling.card_rows(headers, concepts, shared, made_with or {}),
         version=CODE_VERSION,
         style=Markup(style),
         bundle=Markup(packed(_bundle().encode())),

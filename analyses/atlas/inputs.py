@@ -4,6 +4,7 @@ Belongs here: what is asked before anything is built, so nothing here imports wh
 """
 
 import hashlib
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +30,20 @@ MODEL_TABLES = (
     "findings",
 )
 """What is read of each model."""
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """What files say of how a model's tables came about, beside their rows.
+
+    Attributes:
+        resamples: how many draws are behind an interval; several where runs had several.
+        versions: of Vesalius, those that wrote the model's profiles.
+    """
+
+    resamples: tuple[int, ...] = ()
+    versions: tuple[str, ...] = ()
+
 
 _LIBRARIES = ("altair", "vl-convert-python")
 _FOLDER = Path(__file__).parent

@@ -49,6 +49,7 @@ def model_part(model: str, tables: Tables, concepts: Sequence[Concept]) -> tuple
         "model": model,
         "card": {name: row[name] for name in _CARD} | {"landed_at": row["landed_at"].isoformat(timespec="seconds")},
         "measured": _measured(tables),
+        "settings": _settings(tables),
         "layers": layers,
         "details": kept,
         "maps": maps,
@@ -86,6 +87,17 @@ def _measured(tables: Tables) -> dict[str, Any]:
         "patches": sites["kind"].unique().sort().to_list(),
         "answers": len(tables["responses"]),
         "judges": tables["judgements"]["judge"].unique().sort().to_list(),
+    }
+
+
+def _settings(tables: Tables) -> dict[str, Any]:
+    """How it was measured, as far as rows tell: where profiles were read, and how maps were made otherwise."""
+    profiles, changes = tables["profiles"], tables["stability"].select("change", "repeat").unique()
+    return {
+        "kinds": profiles["template_kind"].unique().sort().to_list(),
+        "positions": profiles["position"].unique().sort().to_list(),
+        "terms": profiles["variant"].unique().sort().to_list(),
+        "remade": changes["change"].value_counts().sort("count", "change", descending=[True, False]).rows(),
     }
 
 

@@ -3,12 +3,13 @@
 Belongs here: rows of tables as words and numbers, ready for the template. Every number is the tables' own, rounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import polars as pl
 
+from analyses.atlas.inputs import MadeWith
 from analyses.atlas.library import Concept, Tables
 from analyses.contrasts import contrasts
 from analyses.edit_charts import compared
@@ -241,8 +242,10 @@ def _false(spread: Summary | None) -> str:
     return _NOTHING if spread is None else f"{round(spread.localised * spread.relations)} of {spread.relations}"
 
 
-def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], tables: Tables) -> dict[str, Any]:
-    """What lies behind the page: models, concepts and their prompts, versions."""
+def card_rows(
+    headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], tables: Tables, made_with: Mapping[str, MadeWith]
+) -> dict[str, Any]:
+    """What lies behind the page: models and how they were measured, concepts and their prompts, versions."""
     models = [
         [
             header["model"],
@@ -270,6 +273,10 @@ def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], ta
         for row in tables["concepts"].filter(pl.col("concept") == concept.name).iter_rows(named=True)
     ]
     missing = [[header["model"], name, reason] for header in headers for name, reason in header["unmeasured"]]
+    settings = [
+        [header["model"], *_settings(header["settings"], made_with.get(header["model"], MadeWith()))]
+        for header in headers
+    ]
     measured = [[header["model"], *_measured(header["measured"])] for header in headers]
     templates = [
         [
@@ -283,7 +290,23 @@ def card_rows(headers: Sequence[dict[str, Any]], concepts: Sequence[Concept], ta
         for concept in concepts
         for told in concept.told["templates"]
     ]
-    return {"models": models, "measured": measured, "library": library, "templates": templates, "missing": missing}
+    return {
+        "models": models,
+        "measured": measured,
+        "settings": settings,
+        "library": library,
+        "templates": templates,
+        "missing": missing,
+    }
+
+
+def _settings(told: dict[str, Any], made_with: MadeWith) -> list[str]:
+    """Settings of a model's numbers; a dash for what its tables do not tell."""
+    remade = [f"{change} ({count})" for change, count in told["remade"]]
+    terms = ["main terms" if variant == "" else f"variant {variant}" for variant in told["terms"]]
+    resamples = [f"{count:,}" for count in made_with.resamples]
+    found = (told["kinds"], told["positions"], terms, resamples, remade, made_with.versions)
+    return [", ".join(one) or _NOTHING for one in found]
 
 
 def _measured(counts: dict[str, Any]) -> list[str]:
