@@ -364,6 +364,12 @@ def test_a_picture_is_looked_at_from_near_by_keys_buttons_wheel_and_drag(atlas: 
     expect(near).to_have_text("")
     seen.append(atlas.download("picture", "SVG")[1])
     assert len(set(seen)) == 3
+    # Another layer is seen from as near; another model is seen whole.
+    bar.get_by_role("button", name="Nearer").click()
+    atlas.go(**DRUGS, layer=3)
+    expect(near).to_have_text("1.5 times")
+    atlas.go(**{**DRUGS, "model": "other"}, layer=3)
+    expect(near).to_have_text("")
 
 
 def test_the_chosen_term_and_its_neighbours_are_named_in_the_picture(atlas: Atlas) -> None:

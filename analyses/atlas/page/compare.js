@@ -29,13 +29,24 @@ function differences(block, second, mode) {
 /** The confidence that counts: none where a concept is not localised, or not known. */
 const confident = (row, layer) => (row.verdict === "localised" ? (row.cells[layer] ?? 0) : 0);
 
+/** The charts of two models; made once somebody compares, for all others would wait for them. */
+function chartsBeside() {
+  chartsBeside.made ??= Promise.all([
+    chart("map-beside", "map", ({ row }) => { const found = rowsOf(other)[row]; if (found) go({ concept: found.concept, labelling: found.labelling }); }),
+    chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
+    chart("chart-beside", "profile", ({ layer }) => layer != null && go({ layer })),
+    chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
+  ]).then(() => zoomable("picture-beside"));
+  return chartsBeside.made;
+}
+
 async function drawCompare(block, token) {
   const panel = document.getElementById("compare");
   const choice = document.getElementById("beside");
   choice.value = state.beside ?? "";
   panel.classList.toggle("alone", !state.beside);
   if (!state.beside) return;
-  const second = await model(state.beside);
+  const [second] = await Promise.all([model(state.beside), chartsBeside()]);
   if (token !== drawing) return;
   other = second;
   paintCompare(block);

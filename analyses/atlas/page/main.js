@@ -377,14 +377,10 @@ async function main() {
   Object.assign(state, asked());
   await Promise.all([
     chart("map", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
-    chart("map-beside", "map", ({ row }) => { const found = rowsOf(other)[row]; if (found) go({ concept: found.concept, labelling: found.labelling }); }),
-    chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("picture", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
-    chart("picture-beside", "picture", ({ term }) => term != null && go({ term: conceptOf(state.concept).terms[term] })),
-    chart("chart-beside", "profile", ({ layer }) => layer != null && go({ layer })),
     ...TECHNIQUES.map((technique) => chart(`chart-${technique}`, "profile", ({ layer }) => layer != null && go({ layer }))),
   ]);
-  for (const place of ["picture", "picture-beside"]) zoomable(place);
+  zoomable("picture");
   filesOfTables();
   tools();
   figureBeside();

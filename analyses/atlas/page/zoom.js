@@ -9,7 +9,14 @@ function windowOf(place, about) {
   if (known?.about === about) return known;
   const whole = { about, near: 1, x: 0.5, y: 0.5 };
   windows.set(place, whole);
+  tellNear(place, 1);
   return whole;
+}
+
+/** Say how near a picture is seen. */
+function tellNear(place, near) {
+  views.get(place).element.classList.toggle("near", near > 1);
+  tell(document.querySelector(`[data-zoom="${place}"] output`), near > 1 ? `${number(near, 2)} times` : "");
 }
 
 /** The part of a frame that is seen. */
@@ -19,10 +26,19 @@ function seenOf({ near, x, y }, { left, right, bottom, top }) {
   return { left: cx - wide / 2, right: cx + wide / 2, bottom: cy - high / 2, top: cy + high / 2 };
 }
 
-/** Come nearer by a factor; the point at these shares of the window stays where it is. */
-function nearer(place, factor, [u, v] = [0.5, 0.5]) {
+/** Where the chosen term stands in the window, as shares of it; the middle where none is seen. */
+function anchorOf(place) {
+  const { frame, wanted } = views.get(place);
+  const own = wanted?.find((at) => at.weight === "bold");
+  if (!own) return [0.5, 0.5];
+  const { left, right, bottom, top } = seenOf(windows.get(place), frame);
+  const at = [(own.x - left) / (right - left), (own.y - bottom) / (top - bottom)];
+  return at.every((share) => share >= 0 && share <= 1) ? at : [0.5, 0.5];
+}
+
+/** Come nearer by a factor; the point at these shares of the window stays where it is, or else the chosen term. */
+function nearer(place, factor, [u, v] = anchorOf(place)) {
   const was = windows.get(place);
-  if (!was) return;
   const near = Math.min(Math.max(was.near * factor, 1), FARTHEST);
   const shift = 1 / was.near - 1 / near;
   look(place, near, was.x + (u - 0.5) * shift, was.y + (v - 0.5) * shift);
@@ -31,7 +47,7 @@ function nearer(place, factor, [u, v] = [0.5, 0.5]) {
 /** Move the window by shares of itself. */
 function move(place, right, up) {
   const was = windows.get(place);
-  if (was) look(place, was.near, was.x + right / was.near, was.y + up / was.near);
+  look(place, was.near, was.x + right / was.near, was.y + up / was.near);
 }
 
 const seeWhole = (place) => look(place, 1, 0.5, 0.5);
@@ -40,10 +56,7 @@ function look(place, near, x, y) {
   const half = 0.5 / near;
   const within = (share) => Math.min(Math.max(share, half), 1 - half);
   Object.assign(windows.get(place), { near, x: within(x), y: within(y) });
-  const { element } = views.get(place);
-  element.classList.toggle("near", near > 1);
-  const told = document.querySelector(`[data-zoom="${place}"] output`);
-  if (told) tell(told, near > 1 ? `${number(near, 2)} times` : "");
+  tellNear(place, near);
   reframe(place);
 }
 
@@ -57,13 +70,15 @@ const ZOOM_KEYS = {
 function zoomable(place) {
   const { element } = views.get(place);
   const bar = document.querySelector(`[data-zoom="${place}"]`);
-  const button = (name, title, work) => make("button", { type: "button", title, "aria-label": title, onclick: () => work(place) }, name);
+  const button = (name, title, work) => make("button", { type: "button", title, "aria-label": title, onclick: () => windows.has(place) && work(place) }, name);
   bar.prepend(
     button("+", "Nearer (key +)", ZOOM_KEYS["+"]), button("−", "Farther (key −)", ZOOM_KEYS["-"]), button("Whole", "The whole picture (key 0)", seeWhole),
   );
   element.addEventListener("keydown", (event) => {
-    const work = ZOOM_KEYS[event.key];
+    const work = windows.has(place) && ZOOM_KEYS[event.key];
     if (!work || event.altKey || event.ctrlKey || event.metaKey) return;
+    // Of a picture that is seen whole arrow keys scroll the page, as everywhere.
+    if (event.key.startsWith("Arrow") && windows.get(place).near === 1) return;
     event.preventDefault();
     work(place);
   });
@@ -74,14 +89,15 @@ function zoomable(place) {
   };
   // A wheel that passes over the picture scrolls the page: only who is in it, or holds Ctrl, comes nearer.
   element.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== element) return;
+    if (!windows.has(place)) return;
+    if (!event.ctrlKey && (document.activeElement !== element || (windows.get(place).near === 1 && event.deltaY > 0))) return;
     event.preventDefault();
     nearer(place, Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100) * 0.003), shares(event));
   }, { passive: false });
   let held = null;
   let moved = false;
   element.addEventListener("pointerdown", (event) => {
-    held = event.button === 0 ? shares(event) : null;
+    held = event.button === 0 && windows.has(place) ? shares(event) : null;
     moved = false;
   });
   element.addEventListener("pointermove", (event) => {
