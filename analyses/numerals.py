@@ -1,4 +1,7 @@
-"""Numbers as sentences write them."""
+"""Numbers as sentences write them.
+
+Belongs here: rounding for people, the same in every sentence. Numbers in tables and files are not rounded.
+"""
 
 
 def two(value: float) -> str:

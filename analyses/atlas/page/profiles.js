@@ -24,6 +24,11 @@ const DASHES = [[6, 3], [2, 2], [9, 3, 2, 3], [12, 4], [4, 2, 1, 2, 1, 2], [1, 4
 
 /** The same profile of the control concepts, those that this one is read against, each with its name and its dash. */
 function controlsOf(block, profile) {
+  profile.controls ??= foundControls(block, profile);
+  return profile.controls;
+}
+
+function foundControls(block, profile) {
   const found = block.header.profiles.filter(
     (other) =>
       other.shown === profile.shown && other.concept !== profile.concept && conceptOf(other.concept).role === "control",
