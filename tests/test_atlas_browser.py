@@ -247,6 +247,14 @@ def test_a_term_is_found_by_a_part_of_its_name(atlas: Atlas) -> None:
     expect(found.first).to_be_visible()
     field_.press("Escape")
     expect(found).to_have_count(0)
+    # A name that begins another is not taken by going on to the other.
+    atlas.go(model="shallow", concept="control-words", labelling=ASKED, layer=2)
+    expect(atlas.page.locator("#row")).to_have_value(f"control-words|{ASKED}")
+    field_.fill("w1")
+    field_.press("ArrowDown")
+    expect(found).to_have_text(["w1", "w10", "w11"])
+    found.nth(2).click()
+    atlas.expect_state(term="w11")
 
 
 def test_neighbours_and_their_cosines_are_the_tables(atlas: Atlas) -> None:
@@ -396,7 +404,7 @@ def test_whose_path_is_shown_can_be_chosen(atlas: Atlas) -> None:
     assert ">field 2</text>" in atlas.download("picture", "SVG")[1]
     choice.select_option(label=f"each {ASKED}")
     expect(caption).to_contain_text(f"for each {ASKED}, in order")
-    choice.select_option(label="the chosen term")
+    choice.select_option(label="the chosen term, else the first")
     atlas.go(**staged, layer=2, term=STAGES[-1])
     expect(caption).to_contain_text("for field 3, in order")
     atlas.page.locator("#paths").uncheck()

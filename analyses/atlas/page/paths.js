@@ -35,7 +35,7 @@ function pathChoices() {
   if (!group) return [];
   const each = group.labels.map((label) => [label, label]);
   return group.labels.length > FEW_PATHS
-    ? [["", "the chosen term"], [ALL_PATHS, `each ${spoken(group.name)}`], ...each]
+    ? [["", "the chosen term, else the first"], [ALL_PATHS, `each ${spoken(group.name)}`], ...each]
     : [["", `each ${spoken(group.name)}`], ...each];
 }
 

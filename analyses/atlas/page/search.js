@@ -44,14 +44,17 @@ function searchTerms() {
   const input = document.getElementById("term-name");
   const list = document.getElementById("term-found");
   input.addEventListener("input", () => suggest(input.value));
-  input.addEventListener("change", () => {
+  const take = () => {
     const found = termMeant(conceptOf(state.concept), input.value);
     if (found) {
       suggest("");
       input.value = found;
     }
     if (found || !input.value.trim()) go({ term: found ?? undefined });
-  });
+  };
+  input.addEventListener("keydown", (event) => event.key === "Enter" && take());
+  // Who goes from a name to what was found with it has not chosen it yet; who empties the field lets the term go.
+  input.addEventListener("change", () => input.value.trim() || take());
   input.parentElement.parentElement.addEventListener("keydown", (event) => {
     const stops = [input, ...list.querySelectorAll("button")];
     const at = stops.indexOf(document.activeElement);
