@@ -43,6 +43,8 @@ def main() -> None:
             # What nobody has seen may not be drawn yet.
             page.locator(parts[-1]).first.scroll_into_view_if_needed()
             page.wait_for_timeout(2000)
+            # The row of choices stays at the top of the window: from the top of the page it covers nothing.
+            page.evaluate("scrollTo(0, 0)")
             path = folder / f"atlas-{name}.png"
             page.screenshot(path=path, full_page=True, clip=_frame(page, parts, width))
             sys.stdout.write(f"{path}\n")
