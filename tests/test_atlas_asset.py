@@ -26,6 +26,8 @@ from warehouse.versions import CODE_VERSION
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Build = Callable[[], dict[str, Any]]
+ON_DISK = pytest.mark.parametrize("anywhere", ["disk"], indirect=True)
+"""For what has nothing to do with where a warehouse lies: an object store takes seconds a page."""
 
 
 @pytest.fixture
@@ -49,6 +51,7 @@ def build(places: Warehouse) -> Iterator[Build]:
         yield materialize
 
 
+@ON_DISK
 def test_the_page_is_built_once_and_again_when_a_table_or_its_own_files_change(
     places: Warehouse, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,7 @@ def test_two_builds_are_the_same_to_the_byte(places: Warehouse, build: Build) ->
     assert page.read_bytes() == first
 
 
+@ON_DISK
 def test_models_without_a_map_are_left_out_and_named(places: Warehouse, build: Build) -> None:
     for keys in places.store.partitions("localisations"):
         if keys["model"] == "0042":
@@ -104,6 +108,7 @@ def test_without_any_map_there_is_no_page_and_it_says_so(places: Warehouse, buil
     assert not (places.charts / PAGE).is_file()
 
 
+@ON_DISK
 def test_the_picture_in_the_metadata_is_the_knowledge_map_where_one_was_drawn(places: Warehouse, build: Build) -> None:
     assert "knowledge_map" not in build()
     store, reads = places.store, ("knowledge_map", "localisations", "regions", "plants", "concepts")
@@ -112,6 +117,7 @@ def test_the_picture_in_the_metadata_is_the_knowledge_map_where_one_was_drawn(pl
     assert build()["knowledge_map"].startswith("![knowledge_map](data:image/png;base64,")
 
 
+@ON_DISK
 def test_charts_that_are_current_are_not_drawn_again(
     places: Warehouse, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +137,7 @@ def test_charts_that_are_current_are_not_drawn_again(
     assert build()["pages_built"] == 1
 
 
+@ON_DISK
 def test_a_page_that_fails_leaves_the_last_one_and_is_built_anew(
     places: Warehouse, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,10 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 from test_atlas import HOSTILE, LIBRARY, STAGES
 
 from analyses.atlas.building import build_atlas
+from analyses.atlas.profiles import SHOWN
 from analyses.atlas.specs import LEFT, RIGHT
+from analyses.contrasts import best_contrasts, contrasts
+from analyses.metric_words import unit_of
 from benchmarks.atlas_tables import ASKED, Made, model_tables, named_terms, shared_tables
 
 pytestmark = pytest.mark.skipif(
@@ -37,6 +40,8 @@ SAME_FOR_ALL = {
 }
 TABLES = {slug: model_tables(slug, made, LIBRARY) for slug, made in MADE.items()}
 DRUGS = {"model": "shallow", "concept": "drugs", "labelling": ASKED}
+LESIONS = next(contrast.metric for contrast in best_contrasts(contrasts()) if contrast.technique == "lesions")
+"""The profile of lesions that the consensus reads: it is shown first."""
 
 
 @dataclass
@@ -278,8 +283,7 @@ def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atl
     name, content = atlas.download("profile-lesions", "CSV")
     assert name == "profile-lesions-shallow-drugs.csv"
     left = {int(row[0]): row[1:] for row in list(csv.reader(io.StringIO(content, newline="")))[1:]}
-    metric = "resample_log_probability_drop_over_controls"
-    rows = TABLES["shallow"]["profiles"].filter(concept="drugs", labelling=ASKED, metric=metric, position="last")
+    rows = TABLES["shallow"]["profiles"].filter(concept="drugs", labelling=ASKED, metric=LESIONS, position="last")
     assert set(seen) == set(left) == set(rows["layer"])
     for row in rows.iter_rows(named=True):
         expected = [row[name] for name in ("value", "low", "high", "null_mean", "null_high", "null_p")]
@@ -291,7 +295,7 @@ def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atl
 def test_a_profile_says_what_it_means_and_whose_its_dashed_lines_are(atlas: Atlas) -> None:
     lesions, activations = (atlas.page.locator(f"#profile-{name}") for name in ("lesions", "activations"))
     expect(lesions.locator(".means")).to_contain_text("less what the control concepts have at that layer")
-    expect(lesions.locator(".says")).to_contain_text(" of the peak (")
+    expect(lesions.locator(".says")).to_contain_text(f" of the {unit_of(LESIONS).removeprefix('share of the ')} (")
     expect(lesions.locator(".controlled li")).to_have_text(["control-words"])
     expect(activations.locator(".controlled li")).to_have_text([f"control-words · {ASKED}", "control-words · origin"])
     keys = activations.locator(".controlled line").evaluate_all(
@@ -419,8 +423,8 @@ def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
         ("map", "Knowledge map of shallow", (layer, group, "sure: from 90%", "saliency", "drugs · field")),
         (
             "profile-lesions",
-            f"drugs · {ASKED} in shallow: lesions, resample, over controls",
-            (layer, "share of the peak", "control: control-words", "value, with its 95% interval"),
+            f"drugs · {ASKED} in shallow: lesions, {next(one.title for one in SHOWN if one.metric == LESIONS)}",
+            (layer, unit_of(LESIONS), "control: control-words", "value, with its 95% interval"),
         ),
         ("picture", "drugs at layer 2 of shallow", ("UMAP 1", "UMAP 2", "field 0", "field 3")),
     ):
