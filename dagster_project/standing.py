@@ -10,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from extract.holding import LIBRARIES
 
 _LONGEST_S = 120
 """That the process may take."""
+
+_FOLDER = "VESALIUS_STANDING"
+"""Names to that process the folder that is thrown away."""
 
 
 @contextmanager
@@ -50,17 +53,16 @@ class Standing:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         """Taken over from `standing`."""
         self._process = process
+        self.is_assumed = False
+        """Whether `bytes` is what was found elsewhere."""
 
     def bytes(self) -> int:
-        """What was found, waited for; what was found elsewhere, `LIBRARIES`, where the process has failed."""
-        try:
+        """What was found, waited for; what was found elsewhere, `LIBRARIES`, where the process failed or was late."""
+        told = ""
+        with suppress(subprocess.TimeoutExpired):
             told, _ = self._process.communicate(timeout=_LONGEST_S)
-        except subprocess.TimeoutExpired:
-            return LIBRARIES
-        return int(told) if self._process.returncode == 0 and told.strip().isdigit() else LIBRARIES
-
-
-_FOLDER = "VESALIUS_STANDING"
+        self.is_assumed = self._process.returncode != 0 or not told.strip().isdigit()
+        return LIBRARIES if self.is_assumed else int(told)
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ def test_the_program_itself_is_measured_in_a_process_of_its_own(folder: Path) ->
 def test_where_the_program_can_not_be_measured_it_is_what_it_was_elsewhere(folder: Path) -> None:
     with standing(folder / "nothing", folder / "concepts", "colours") as measuring:
         assert measuring.bytes() == LIBRARIES
+        assert measuring.is_assumed
 
 
 def test_a_measurement_that_nobody_waits_for_ends_with_its_block(folder: Path) -> None:

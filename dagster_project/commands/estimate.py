@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from extract.estimation import Estimate
     from extract.room import Room
 
+_PROGRAM_ASSUMED = (
+    "the memory of the program itself, which could not be measured here in time, is what it was elsewhere."
+)
+
 HOW = "`vesalius run --even-if-it-may-not-fit` runs it all the same."
 
 
@@ -67,7 +71,11 @@ def estimate(
         str | None, typer.Option(help="Where weights lie: none, auto, offload. Default: what models.toml says.")
     ] = None,
     timed: Annotated[
-        bool, typer.Option("--time/--no-time", help="Try how fast this machine is; a second or two.")
+        bool,
+        typer.Option(
+            "--time/--no-time",
+            help="Try how fast this machine is, and what the program takes of memory: some 15 seconds.",
+        ),
     ] = True,
 ) -> None:
     """Say what a run would take: forwards, operations, memory, disk, time. Code 2 if it can't fit."""
@@ -111,6 +119,8 @@ def estimate(
         )
         if measured is not None:
             room = replace(room, program=measured.bytes())
+            if measured.is_assumed:
+                made = replace(made, assumed=(*made.assumed, _PROGRAM_ASSUMED))
     seconds: dict[str, tuple[float, float]] | None = None
     if timed and _is_here(room):
         from extract.probing import probe
