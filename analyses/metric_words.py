@@ -106,10 +106,12 @@ ENDINGS = {
     OVER_CONTROLS: "less what the control concepts have at that layer",
     "_over_spelling": "what is left over spelling",
     "_over_token_count": "what is left over token counts",
+    "_over_frequency": "what is left over how frequent terms are",
     "_over_embeddings": "what is left over the embeddings",
-    "_over_rivals": "what is left over the largest of spelling, token counts and embeddings",
+    "_over_rivals": "what is left over the largest of spelling, token counts, frequency and embeddings",
     "_over_untrained": "less what the untrained twin has at that layer",
     "_token_count_correlation": "as it goes along with the number of tokens, over terms",
+    "_frequency_correlation": "as it goes along with how frequent terms are in English",
     "_step": "less the layer below",
 }
 """What an ending adds."""
@@ -135,7 +137,7 @@ def unit_of(metric: str) -> str:
     base, endings = _split(metric)
     if base is None:
         return ""
-    if "_token_count_correlation" in endings:
+    if endings and endings[-1].endswith("_correlation"):
         return "rank correlation"
     if OVER_CONTROLS not in endings or not base.endswith(("_drop", "_kl", "_gradient", "_effect")):
         return BASES[base][0]

@@ -11,10 +11,15 @@ import polars as pl
 from analyses.drawing import HUES, INK, dressed, layer_axis, values
 from warehouse.errors import InputError
 
-RIVALS = {"spelling": "spelling (trigrams)", "embeddings": "embeddings at the term", "token_count": "token count"}
+RIVALS = {
+    "spelling": "spelling (trigrams)",
+    "embeddings": "embeddings at the term",
+    "token_count": "token count",
+    "frequency": "frequency in English",
+}
 """The rivals in the order in which they are named, and their names on the chart."""
 
-_DASHES = {"spelling": [7, 3], "embeddings": [2, 3], "token_count": [1, 6]}
+_DASHES = {"spelling": [7, 3], "embeddings": [2, 3], "token_count": [1, 6], "frequency": [9, 3, 1, 3]}
 _WIDTH, _HEIGHT, _COLUMNS = 250, 170, 3
 
 

@@ -1,12 +1,12 @@
 """Rivals of a profile: what else could make terms of one label lie together, and what is left over it.
 
-Spelling, the number of tokens and the embeddings give a number before the first layer; control concepts and an
-untrained model of the same shape give one at every layer. Here they are measured, and taken off the profiles of
-activations. How activations are measured is in `profiles`; what is left of lesions and saliency over the controls is in
-`effects`, and whether those follow the number of tokens in `token_counts`.
+Spelling, the number of tokens, how frequent a term is and the embeddings give a number before the first layer; control
+concepts and an untrained model of the same shape give one at every layer. Here they are measured, and taken off the
+profiles of activations. How activations are measured is in `profiles`; what is left of lesions and saliency over the
+controls is in `effects`, and whether those follow the tokens or the frequency of terms in `effect_correlations`.
 
 Everything is taken over its own chance first: less its mean under permuted labels. A silhouette of many small labels is
-below 0 by chance, and one along a single number (the tokens) far below, so values as they are don't compare.
+below 0 by chance, and one along a single number (tokens, frequency) far below, so values as they are don't compare.
 """
 
 from collections import defaultdict
@@ -21,13 +21,17 @@ from analyses.labellings import Grouped, LabelDraws, Labelled, labelled_terms
 from analyses.profiles import LINEARITY, SILHOUETTE
 from analyses.resampling import Estimate, Floats, Sampled, estimate
 from analyses.series import OVER_CONTROLS, Key, Profile, Series
+from analyses.term_numbers import FREQUENCY, TOKEN_COUNT, TermNumber
 from warehouse.errors import InputError
 from warehouse.tables import table
 
 RIVALLED = (SILHOUETTE, LINEARITY)
 """The metrics that have rivals. The draws of control concepts and untrained models must be kept for these."""
 
-SPELLING, TOKEN_COUNT, EMBEDDINGS = "spelling", "token_count", "embeddings"
+SPELLING, EMBEDDINGS = "spelling", "embeddings"
+FLAT = (SPELLING, TOKEN_COUNT, FREQUENCY, EMBEDDINGS)
+"""Rivals that are the same at all layers."""
+
 OVER_RIVALS, OVER_UNTRAINED = "_over_rivals", "_over_untrained"
 
 _PADDING = "  "
@@ -39,7 +43,7 @@ class Rival:
     """A metric of a labelling on what is known before the first layer.
 
     Attributes:
-        rival: `spelling`, `token_count` or `embeddings`.
+        rival: one of `FLAT`.
         metric, labelling, template_kind, variant: of the profiles that it is a rival of.
         sampled: its value, under the same draws as those profiles.
         terms: how many terms are behind it.
@@ -58,18 +62,18 @@ def rivals_of(
     own: Sequence[Profile],
     terms: pa.Table,
     labels: pa.Table,
-    tokens: pa.Table,
+    numbers: Sequence[TermNumber],
     *,
     seed: int = 0,
     resamples: int = 1000,
     permutations: int = 200,
 ) -> list[Rival]:
-    """What spelling, token counts and embeddings alone make of each labelling, for one model and one concept.
+    """What spelling, token counts, frequency and embeddings alone make of each labelling, of one model and one concept.
 
     - `spelling`: the metric on the character trigrams of the terms (`trigram_counts`): a silhouette by cosine distance,
       R² of the ridge fit from the counts;
-    - `token_count`: the metric on one number, the term's tokens, averaged over its prompts: a silhouette by the
-      difference of the numbers, R² of the ridge fit from the number;
+    - `token_count`, `frequency`: the metric on one number a term (`term_numbers`): a silhouette by the difference of
+      the numbers, R² of the ridge fit from the number;
     - `embeddings`: the profile's own value at layer -1 and position `term`. It is used at all positions: at layer -1
       the last token of a template is the same for all terms. Only the term's last token is recorded there, so the
       first tokens of a long name are left to `spelling`.
@@ -77,7 +81,7 @@ def rivals_of(
     Args:
         own: the profiles of activations (`profiles.activation_profiles`), made with the same seed and draws.
         terms, labels: the concept's tables.
-        tokens: the concept's prompts under the model's tokenizer.
+        numbers: those of the concept's terms, from `term_numbers`.
         seed, resamples, permutations: as they were for `own`.
 
     Returns:
@@ -85,28 +89,21 @@ def rivals_of(
         -1 was not read at `term`.
 
     Raises:
-        InputError: a term without a row in `tokens`.
+        InputError: a term without a number.
     """
     kinds: dict[tuple[str, str], set[str]] = defaultdict(set)
     for profile in own:
         if profile.key.metric in RIVALLED:
             kinds[profile.key.labelling, profile.key.variant].add(profile.key.template_kind)
     spellings = dict(zip(terms["term"].to_pylist(), terms["spelling"].to_pylist(), strict=True))
-    counts = term_token_counts(tokens)
     found = []
     for each in labelled_terms(terms, labels, LabelDraws(seed, resamples, permutations)):
-        missing = [term for term in each.terms if term not in counts]
-        if missing:
-            raise InputError(
-                f"{len(missing)} of {len(each.terms)} terms have no token count, {missing[0]!r} among them: extract "
-                "this concept again with its present prompts."
-            )
         trigrams = trigram_counts([spellings[term] for term in each.terms])
-        lengths = np.array([[counts[term]] for term in each.terms])
-        for rival, (metric, sampled) in {
-            SPELLING: _measured(each, trigrams, cosine_distances(trigrams)),
-            TOKEN_COUNT: _measured(each, lengths, euclidean_distances(lengths)),
-        }.items():
+        measured = {SPELLING: _measured(each, trigrams, cosine_distances(trigrams))}
+        for number in numbers:
+            points = number.of(each.terms)[:, None]
+            measured[number.name] = _measured(each, points, euclidean_distances(points))
+        for rival, (metric, sampled) in measured.items():
             for kind in sorted(kinds[each.labelling, each.variant]):
                 found.append(Rival(rival, metric, each.labelling, kind, each.variant, sampled, len(each.terms)))
     return [*found, *_embeddings(own)]
@@ -154,12 +151,6 @@ def trigram_counts(spellings: Sequence[str]) -> Floats:
     return counts
 
 
-def term_token_counts(tokens: pa.Table) -> dict[str, float]:
-    """The tokens of each term, averaged over its prompts: a tokenizer may split it otherwise behind another word."""
-    means = tokens.group_by("term").aggregate([("term_tokens", "mean")])
-    return dict(zip(means["term"].to_pylist(), means["term_tokens_mean"].to_pylist(), strict=True))
-
-
 def rivals_table(rivals: Sequence[Rival]) -> pa.Table:
     """The rows of `rivals`, sorted by key."""
     entry = table("rivals")
@@ -184,8 +175,8 @@ def rival_profiles(
     """What is left of a profile over each of its rivals, for the metrics `RIVALLED` at every position.
 
     Of a metric m, each value being taken over its own mean under permuted labels:
-    - `m_over_spelling`, `m_over_token_count`, `m_over_embeddings`: m less that rival's value, the same at all layers;
-    - `m_over_rivals`: m less the largest of the three, in each draw the largest there;
+    - `m_over_<rival>`, of each in `FLAT`: m less that rival's value, the same at all layers;
+    - `m_over_rivals`: m less the largest of them all, in each draw the largest there;
     - `m_over_controls`: m less the mean of the controls' series, at the same layer, position and kind of template;
     - `m_over_untrained`: m less the untrained model's.
 
@@ -215,7 +206,7 @@ def rival_profiles(
         found = by_key[key.metric, key.labelling, key.template_kind, key.variant]
         for name, rival in found.items():
             profiles.append(_named(profile, f"_over_{name}", _left_over(profile, [rival], name)))
-        if found.keys() == {SPELLING, TOKEN_COUNT, EMBEDDINGS}:
+        if found.keys() == set(FLAT):
             profiles.append(_named(profile, OVER_RIVALS, _left_over(profile, list(found.values()), "its rivals")))
         layered = {OVER_CONTROLS: _controls(key, controls), OVER_UNTRAINED: (untrained or {}).get(key)}
         for ending, other in layered.items():

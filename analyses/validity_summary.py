@@ -110,6 +110,8 @@ def results_page() -> list[str]:
         "is the share of layers that hold nothing and are marked.",
         "Intervals are 95% (Wilson's for shares, bootstrap over relations for errors) and take relations of one model",
         "as independent. The row `consensus` was fitted without the models that share the judged one's base.",
+        "Rows `…_over_rivals` are over spelling, token counts and embeddings: these models were judged before frequency",
+        "became a rival.",
         "",
         *validity_markdown(pl.DataFrame(kept_validation())),
         "",

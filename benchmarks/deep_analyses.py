@@ -97,7 +97,7 @@ def stretch_model(source: Store, target: Store, model: str, layers: int, concept
         layers: how many it gets.
         concepts: these alone, with all of the library; by default all.
     """
-    for name in ("concepts", "terms", "labels", "prompts", "pairs"):
+    for name in ("concepts", "terms", "frequencies", "labels", "prompts", "pairs"):
         shutil.copytree(Path(str(source.root)) / name, Path(str(target.root)) / name)
     (had,) = source.read("models", columns=["layers"], model=model)["layers"].to_pylist()
     for name in (*WITHOUT_LAYERS, *WITH_LAYERS):

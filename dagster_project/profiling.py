@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from analyses.projection import Layers
     from analyses.rivals import Rival
     from analyses.series import Profile
+    from analyses.term_numbers import TermNumber
 
 EFFECTS = ("lesions", "patches", "saliency")
 
 _LABELLED = ("terms", "labels")
-_LIBRARY = ("prompts", *_LABELLED)
+_LIBRARY = ("prompts", "frequencies", *_LABELLED)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Profiling:
         )
 
     def _against_rivals(self, concept: str, found: list["Profile"]) -> tuple[list["Rival"], list["Profile"]]:
-        """What spelling, token counts and embeddings make of labels, and what is left over them; nothing of twins."""
+        """What rivals make of labels, and what is left over them; nothing of twins."""
         if is_twin(self.model):
             return [], []
         from analyses.rivals import rival_profiles, rivals_of
@@ -183,9 +184,8 @@ class Profiling:
 
         store, settings = self.warehouse.store, self.settings
         terms, labels = (store.read(name, concept=concept) for name in ("terms", "labels"))
-        tokens = store.read("tokens", model=self.model, concept=concept)
         draws = {"seed": settings.seed, "resamples": settings.resamples, "permutations": settings.permutations}
-        rivals = rivals_of(found, terms, labels, tokens, **draws)
+        rivals = rivals_of(found, terms, labels, self._numbers(concept), **draws)
         compared = {}
         for model, each in self._compared(concept):
             if store.footer("profile_draws", model=model, concept=each) is not None:
@@ -198,22 +198,31 @@ class Profiling:
 
     def _effects(self, concept: str) -> Iterator["Profile"]:
         """Profiles of what lesions, patches and gradients did, as far as they are there."""
+        from analyses.effect_correlations import effect_correlations
         from analyses.lesion_profiles import lesion_profiles
         from analyses.patch_profiles import patch_profiles
         from analyses.saliency_profiles import saliency_profiles
-        from analyses.token_counts import token_count_correlations
 
         draws = {"seed": self.settings.seed, "resamples": self.settings.resamples}
-        tokens = self.warehouse.store.read("tokens", model=self.model, concept=concept)
+        numbers = self._numbers(concept)
         for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
             measured = [*self.measured_with_controls(name, concept)]
             if measured:
                 yield from profiled(measured[0], measured[1:], permutations=self.settings.permutations, **draws)
-                yield from token_count_correlations(name, measured[0], tokens, **draws)
+                yield from effect_correlations(name, measured[0], numbers, **draws)
         patched = measured_concept(self.warehouse, "patches", self.model, concept)
         if patched is not None:
             yield from patch_profiles(patched, **draws)
-            yield from token_count_correlations("patches", patched, tokens, **draws)
+            yield from effect_correlations("patches", patched, numbers, **draws)
+
+    def _numbers(self, concept: str) -> "tuple[TermNumber, ...]":
+        """The numbers that terms have before a model reads them."""
+        from analyses.term_numbers import term_numbers
+
+        store = self.warehouse.store
+        return term_numbers(
+            store.read("tokens", model=self.model, concept=concept), store.read("frequencies", concept=concept)
+        )
 
     def _controls(self, name: str, concept: str) -> list[str]:
         """The control concepts that a concept is read against: all that the same weights were measured on."""

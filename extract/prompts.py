@@ -105,6 +105,18 @@ def terms_table(concept: Concept) -> pa.Table:
     return _rows("terms", rows)
 
 
+def frequencies_table(concept: Concept) -> pa.Table:
+    """The concept's rows of the table `frequencies`, by term: English, whatever the language of a term is."""
+    # The lists of words are read on the first call: 0.2 s that only those pay who write a library.
+    from wordfreq import zipf_frequency
+
+    rows = [
+        {"term": term.name, "zipf_frequency": zipf_frequency(term.spelling, "en")}
+        for term in sorted(concept.terms, key=lambda term: term.name)
+    ]
+    return _rows("frequencies", rows)
+
+
 def labels_table(concept: Concept) -> pa.Table:
     """The concept's rows of the table `labels`, by labelling and term; a term without a label has no row."""
     rows = [
@@ -173,6 +185,7 @@ def library_tables(concept: Concept, seed: int = 0, per_prompt: int = PAIRS_PER_
     return {
         "concepts": concept_table(concept),
         "terms": terms_table(concept),
+        "frequencies": frequencies_table(concept),
         "labels": labels_table(concept),
         "prompts": prompts_table(concept),
         "pairs": pairs_table(concept, seed, per_prompt),

@@ -69,7 +69,7 @@ def main() -> None:
         say(f"{len(changed)} of {len(before)} partitions are new; untouched: {', '.join(kept)}")
         twins = [name for name in changed if "untrained" in name]
         assert not twins, twins
-        assert {"prompts", "terms", "labels", "concepts", "pairs"} <= set(kept)
+        assert {"prompts", "terms", "frequencies", "labels", "concepts", "pairs"} <= set(kept)
         ticks(instance, 2)
         expect(instance, {"tiny.untrained": 1, "tiny": 2})
 

@@ -130,7 +130,7 @@ def test_the_assets_are_the_tables_of_the_stages_and_three_things_to_look_at() -
     graph = build_defs().resolve_asset_graph()
     groups = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
     assert groups == {
-        **dict.fromkeys(["concepts", "terms", "labels", "prompts", "pairs"], "library"),
+        **dict.fromkeys(["concepts", "terms", "frequencies", "labels", "prompts", "pairs"], "library"),
         **dict.fromkeys(["models", "plants", "unmeasured", "tokens", "pair_tokens", "activations"], "extraction"),
         **dict.fromkeys(["contributions", "first_tokens", "lesions", "patches", "saliency"], "extraction"),
         **dict.fromkeys(["responses", "judgements"], "extraction"),

@@ -14,7 +14,7 @@ import pytest
 from browsing import browser, chromium
 from playwright.sync_api import expect
 
-from analyses import collapse, metric_words, series
+from analyses import collapse, metric_words, rivals, series
 from analyses.claims_page import claims_page
 from analyses.contrasts import CONTRASTS_FILE
 from analyses.findings import CLAIMS
@@ -186,7 +186,7 @@ def test_every_metric_of_the_docs_is_one_of_the_code() -> None:
     listed = set(metrics_of_the_code()) | literals
     known = listed | {f"stage_{name}" for name in literals}
     assert {base for base in bases if base not in known} == set()
-    over = {f"_over_{name}" for name in ("spelling", "token_count", "embeddings") if name in literals}
+    over = {f"_over_{name}" for name in rivals.FLAT if name in literals}
     assert endings - literals - over - {series.OVER_CONTROLS, series.STEP} == set()
 
 

@@ -496,14 +496,22 @@ def test_lesions_are_compared_between_gemma_and_others():
     assert "There is no model of another family" in alone["sentence"]
 
 
-def test_effects_follow_length_by_their_mean_rank_correlation():
-    rows = profile("resample_log_probability_drop_token_count_correlation", [0.5, 0.3])
-    rows += profile("resample_log_probability_drop_token_count_correlation", [0.2, 0.4], "diseases", "category")
-    row = judged_profiles("effects-follow-length", rows)
+@pytest.mark.parametrize(
+    ("claim", "number", "said"),
+    [
+        ("effects-follow-length", "token_count", "The more tokens a term has, the more"),
+        ("effects-follow-frequency", "frequency", "The more frequent a term is in English, the more"),
+    ],
+)
+def test_effects_follow_a_number_of_terms_by_their_mean_rank_correlation(claim, number, said):
+    rows = profile(f"resample_log_probability_drop_{number}_correlation", [0.5, 0.3])
+    rows += profile(f"resample_log_probability_drop_{number}_correlation", [0.2, 0.4], "diseases", "category")
+    row = judged_profiles(claim, rows)
+    assert row["sentence"].startswith(said)
     assert (row["estimate"], row["verdict"]) == (pytest.approx(0.35), "supported")
     assert row["low"] == pytest.approx(0.35 - math.hypot(0.05, 0.05) / 2)
-    small = profile("identity_log_probability_drop_token_count_correlation", [0.05, 0.0])
-    assert judged_profiles("effects-follow-length", small)["verdict"] == "refuted"
+    small = profile(f"identity_log_probability_drop_{number}_correlation", [0.05, 0.0])
+    assert judged_profiles(claim, small)["verdict"] == "refuted"
 
 
 def test_other_models_and_their_tables_change_nothing_but_the_comparison():

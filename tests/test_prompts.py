@@ -1,17 +1,20 @@
 """Tables made of a concept: their schema, the offsets of terms, and the draw of pairs for patching."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from wordfreq import word_frequency
 
 from extract.library import CONCEPTS, Concept, load_concept, load_library
 from extract.prompts import (
     ConceptCount,
     LabellingCount,
     contains_words,
+    frequencies_table,
     labels_table,
     library_counts,
     library_tables,
@@ -131,6 +134,18 @@ def test_a_term_is_spelled_as_its_row_says(vitamins: Concept) -> None:
     assert rows["ascorbic acid",] == {"term": "ascorbic acid", "spelling": "vitamin C", "variant": "", "source": "c"}
     assert rows["aneurin",]["variant"] == "words"
     assert rows["thiamine",]["spelling"] == "thiamine"
+
+
+def test_a_term_is_as_frequent_as_its_spelling_and_never_more_than_the_rarest_of_its_words(vitamins: Concept) -> None:
+    rows = {row["term"]: row["zipf_frequency"] for row in frequencies_table(vitamins).to_pylist()}
+    assert rows.keys() == {term.name for term in vitamins.terms}
+    spelled = [word_frequency(word, "en") for word in ("vitamin", "c")]
+    expected = math.log10(1e9 / sum(1 / each for each in spelled))
+    assert rows["ascorbic acid"] == pytest.approx(expected, abs=0.02)
+    assert 0 < rows["thiamine"] < rows["ascorbic acid"]
+    (drugs,) = load_library(CONCEPTS, ["drugs"]).concepts
+    uses = frequencies_table(drugs)["zipf_frequency"].to_pylist()
+    assert uses.count(0.0) == 57
 
 
 def test_labels_hold_what_their_kind_asks_for_and_skip_the_unlabelled(vitamins: Concept) -> None:

@@ -10,8 +10,9 @@ from sklearn.metrics import r2_score, silhouette_score
 
 from analyses.profiles import activation_profiles
 from analyses.resampling import bootstrap_counts, generator, permutations
-from analyses.rivals import rival_profiles, rivals_of, rivals_table, term_token_counts, trigram_counts
+from analyses.rivals import FLAT, rival_profiles, rivals_of, rivals_table, trigram_counts
 from analyses.series import Key, draws_table, profiles_table, series_of
+from analyses.term_numbers import term_numbers
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
@@ -56,6 +57,11 @@ SPLIT = filled(
         for name, count in zip(NAMES, TOKENS, strict=True)
     ],
 )
+USES = np.round(np.random.default_rng(10).uniform(0, 5, size=TERMS), 2)
+FREQUENCIES = filled(
+    "frequencies", [{"term": name, "zipf_frequency": uses} for name, uses in zip(NAMES, USES, strict=True)]
+)
+NUMBERS = term_numbers(SPLIT, FREQUENCIES)
 NOT_DRAWN = table("projections").schema().empty_table()
 
 
@@ -106,7 +112,7 @@ BASE = grown([noise(2), noise(3), noise(3) + CLUSTERS])
 
 @pytest.fixture(scope="module")
 def rivals():
-    return rivals_of(BASE, WORDS, LABELS, SPLIT, **DRAWN)
+    return rivals_of(BASE, WORDS, LABELS, NUMBERS, **DRAWN)
 
 
 def rival(rivals, name, metric="silhouette_cosine", labelling="field", kind="asking"):
@@ -134,17 +140,20 @@ def test_trigrams_are_the_runs_of_three_characters_with_two_blanks_at_each_end()
 
 
 def test_a_term_counts_as_many_tokens_as_it_has_on_average_over_its_prompts():
-    assert term_token_counts(SPLIT) == {
-        name: pytest.approx(count + 0.5) for name, count in zip(NAMES, TOKENS, strict=True)
-    }
+    counted, used = NUMBERS
+    assert counted.by_term == {name: pytest.approx(count + 0.5) for name, count in zip(NAMES, TOKENS, strict=True)}
+    assert used.by_term == {name: pytest.approx(uses) for name, uses in zip(NAMES, USES, strict=True)}
+    assert counted.of(NAMES[3:1:-1]).tolist() == [TOKENS[3] + 0.5, TOKENS[2] + 0.5]
 
 
-def test_spelling_and_token_counts_are_scored_like_the_layers_under_the_same_draws(rivals):
+def test_spelling_and_numbers_of_terms_are_scored_like_the_layers_under_the_same_draws(rivals):
     rng = generator(0, "", "field")
     bootstrap_counts(TERMS, RESAMPLES, rng, BY_FIELD)
     orders = permutations(TERMS, PERMUTATIONS, rng)
     grams = trigram_counts(NAMES)
-    for name, points, metric in (("spelling", grams, "cosine"), ("token_count", TOKENS[:, None], "euclidean")):
+    flat = {"token_count": TOKENS[:, None], "frequency": USES[:, None]}
+    scored = [("spelling", grams, "cosine"), *((name, points, "euclidean") for name, points in flat.items())]
+    for name, points, metric in scored:
         found = rival(rivals, name)
         assert found.sampled.value == pytest.approx(silhouette_score(points, BY_FIELD, metric=metric), abs=1e-6)
         permuted = [silhouette_score(points, BY_FIELD[order], metric=metric) for order in orders.T]
@@ -160,7 +169,7 @@ def test_numbers_that_follow_the_token_count_are_foretold_by_it_and_others_are_n
         for name, number in zip(NAMES, values, strict=True)
     ]
     labels = filled("labels", follow)
-    found = rivals_of(grown([noise(2)], labels), WORDS, labels, SPLIT, **DRAWN)
+    found = rivals_of(grown([noise(2)], labels), WORDS, labels, NUMBERS, **DRAWN)
     of_length = rival(found, "token_count", "r2_ridge", "length").sampled.value
     slow = r2_score(numbers, np.polyval(np.polyfit(TOKENS, numbers, 1), TOKENS))
     assert of_length == pytest.approx(slow, abs=0.02)
@@ -184,7 +193,7 @@ def test_the_embeddings_are_read_at_the_term_for_every_position(rivals):
 
 def test_what_is_left_is_paired_draw_by_draw_and_over_chance(rivals):
     own, left = by_key(BASE)[OWN].series, by_key(rival_profiles(BASE, rivals))
-    names = ("spelling", "token_count", "embeddings")
+    names = FLAT
     chance = {name: rival(rivals, name).sampled.permuted.mean() for name in names}
     for at in range(3):
         over = own.resampled[at] - own.permuted[at].mean()
@@ -208,7 +217,7 @@ def test_clusters_that_follow_the_stems_of_names_vanish_over_spelling_and_others
     found = []
     for vectors in (stems, fields):
         own = grown([noise(2, 250), vectors])
-        table_ = profiles_table([*own, *rival_profiles(own, rivals_of(own, WORDS, LABELS, SPLIT, **DRAWN))])
+        table_ = profiles_table([*own, *rival_profiles(own, rivals_of(own, WORDS, LABELS, NUMBERS, **DRAWN))])
         found.append(
             {
                 (row["labelling"], row["metric"]): row
@@ -226,7 +235,7 @@ def test_clusters_that_follow_the_stems_of_names_vanish_over_spelling_and_others
         assert meant["field", metric]["null_p"] == pytest.approx(1 / (1 + PERMUTATIONS))
 
 
-def test_one_rival_alone_is_not_the_strongest_of_three(rivals):
+def test_one_rival_alone_is_not_the_strongest_of_all(rivals):
     spelled = [each for each in rivals if each.rival == "spelling"]
     metrics = {profile.key.metric for profile in rival_profiles(BASE, spelled)}
     assert metrics == {"silhouette_cosine_over_spelling", "r2_ridge_over_spelling"}
@@ -316,14 +325,17 @@ def test_series_of_another_shape_are_refused(other):
         rival_profiles(BASE, (), [by_series(other)])
 
 
-def test_a_term_without_a_token_count_is_refused():
-    with pytest.raises(InputError, match="1 of 36 terms have no token count, 'purstatin'"):
-        rivals_of(BASE, WORDS, LABELS, SPLIT.filter([name != NAMES[-1] for name in SPLIT["term"].to_pylist()]), **DRAWN)
+def test_a_term_without_a_number_is_refused():
+    lacking = [rows.filter([name != NAMES[-1] for name in rows["term"].to_pylist()]) for rows in (SPLIT, FREQUENCIES)]
+    with pytest.raises(InputError, match="1 of 36 terms have no token count, 'purstatin' among them: extract"):
+        rivals_of(BASE, WORDS, LABELS, term_numbers(lacking[0], FREQUENCIES), **DRAWN)
+    with pytest.raises(InputError, match="1 of 36 terms have no frequency, 'purstatin' among them: write the concept"):
+        rivals_of(BASE, WORDS, LABELS, term_numbers(SPLIT, lacking[1]), **DRAWN)
 
 
 def test_terms_of_one_length_say_nothing_of_labels_or_numbers():
     alike = filled("tokens", [{"template": "asks", "term": name, "term_tokens": 2} for name in NAMES])
-    found = rivals_of(BASE, WORDS, LABELS, alike, **DRAWN)
+    found = rivals_of(BASE, WORDS, LABELS, term_numbers(alike, FREQUENCIES), **DRAWN)
     assert rival(found, "token_count").sampled.value == 0
     assert not rival(found, "token_count").sampled.permuted.any()
     assert rival(found, "token_count", "r2_ridge", "dose").sampled.value == pytest.approx(0, abs=0.1)
@@ -332,8 +344,8 @@ def test_terms_of_one_length_say_nothing_of_labels_or_numbers():
 def test_rows_pass_the_registry(rivals):
     found = rivals_table(rivals)
     validate(table("rivals"), found)
-    assert set(found["rival"].to_pylist()) == {"spelling", "token_count", "embeddings"}
-    assert len(found) == 3 * 3 * 2
+    assert set(found["rival"].to_pylist()) == set(FLAT)
+    assert len(found) == len(FLAT) * 3 * 2
     left = profiles_table([*BASE, *rival_profiles(BASE, rivals, [kept(BASE)], kept(BASE))])
     validate(table("profiles"), left)
     validate(table("profile_draws"), draws_table(BASE, ("silhouette_cosine", "local_anisotropy"), RESAMPLES))

@@ -244,24 +244,29 @@ def test_layer_drift_is_the_mean_over_prompts(root: Path) -> None:
     assert len(named(root, "layer-drift", model="planted", concept="age")) == LAYERS["planted"]
 
 
-def test_token_confounds_are_the_share_of_variance_between_labels(root: Path) -> None:
-    found = {(row["model"], row["labelling"]): row for row in named(root, "token-confounds")}
-    assert set(found) == {(model, labelling) for model in LAYERS for labelling in fixture.ANSWERS}
-    for (model, labelling), row in found.items():
-        groups: dict[str, list[int]] = defaultdict(list)
+def test_confounds_are_the_share_of_variance_between_labels(root: Path) -> None:
+    found = {(row["model"], row["labelling"], row["number"]): row for row in named(root, "term-confounds")}
+    numbers = {"token_count": fixture.term_tokens, "frequency": lambda _, term: fixture.zipf_frequency(term)}
+    assert set(found) == {(model, name, number) for model in LAYERS for name in fixture.ANSWERS for number in numbers}
+    only = [
+        (row["model"], row["labelling"], row["number"]) for row in named(root, "term-confounds", number="frequency")
+    ]
+    assert set(only) == {keys for keys in found if keys[2] == "frequency"}
+    for (model, labelling, number), row in found.items():
+        groups: dict[str, list[float]] = defaultdict(list)
         for term, label in fixture.ANSWERS[labelling].items():
-            groups[label].append(fixture.term_tokens(model, term))
+            groups[label].append(numbers[number](model, term))
         counts = np.concatenate(list(groups.values()))
         between = sum(len(group) * (np.mean(group) - counts.mean()) ** 2 for group in groups.values())
         total = ((counts - counts.mean()) ** 2).sum()
         assert row["eta_squared"] == (pytest.approx(between / total) if total else None)
         assert row["chance_eta_squared"] == pytest.approx((len(groups) - 1) / (len(counts) - 1))
         assert (row["terms"], row["labels"]) == (len(counts), len(groups))
-        assert row["mean_tokens"] == pytest.approx(counts.mean())
-        assert row["shortest_mean_tokens"] == min(map(np.mean, groups.values()))
-        assert row["longest_mean_tokens"] == max(map(np.mean, groups.values()))
-        assert np.mean(groups[row["shortest_label"]]) == row["shortest_mean_tokens"]
-        assert np.mean(groups[row["longest_label"]]) == row["longest_mean_tokens"]
+        assert row["mean"] == pytest.approx(counts.mean())
+        assert row["lowest_mean"] == min(map(np.mean, groups.values()))
+        assert row["highest_mean"] == max(map(np.mean, groups.values()))
+        assert np.mean(groups[row["lowest_label"]]) == row["lowest_mean"]
+        assert np.mean(groups[row["highest_label"]]) == row["highest_mean"]
 
 
 def test_concept_counts_are_those_of_the_library(root: Path) -> None:

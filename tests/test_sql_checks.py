@@ -80,6 +80,13 @@ DRUGS = {"model": "planted", "concept": "drugs"}
             [{"template": "said", "term": "insulin", "spelling": "insulin", "found": "nsulin"}],
         ),
         (
+            "frequencies_missing",
+            "frequencies",
+            {"concept": "drugs"},
+            "FROM file WHERE term <> 'insulin'",
+            [{"concept": "drugs", "term": "insulin"}],
+        ),
+        (
             "labels_without_terms",
             "terms",
             {"concept": "countries"},

@@ -14,7 +14,7 @@ SILHOUETTES = [0.1, 0.5, 0.4]
 """At layers -1, 0 and 1."""
 OVER = {"over_rivals": (0.2, 0.1, 0.3), "over_controls": (0.3, -0.1, 0.7), "over_untrained": (0.4, 0.2, 0.6)}
 """Value, low and high at layer 0."""
-RIVALS = {"spelling": (0.2, 0.0), "token_count": (-0.3, -0.6), "embeddings": (0.1, -0.1)}
+RIVALS = {"spelling": (0.2, 0.0), "token_count": (-0.3, -0.6), "frequency": (-0.2, -0.3), "embeddings": (0.1, -0.1)}
 """Value and mean under permuted labels: token counts are farthest above chance, though their value is the lowest."""
 
 

@@ -147,6 +147,7 @@ def _write_library(store: Store, concept: str) -> None:
             for term, spelling in spellings.items()
         ],
     )
+    write("frequencies", [{"term": term, "zipf_frequency": zipf_frequency(term)} for term in spellings])
     write("labels", list(_labels(concept)))
     prompts = list(_prompts(concept, spellings))
     write("prompts", prompts)
@@ -161,6 +162,11 @@ def _pairs(prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for other in prompts
         if clean["answer"] and clean["template"] == other["template"] and clean["answer"] != other["answer"]
     ]
+
+
+def zipf_frequency(term: str) -> float:
+    """A made-up frequency: the number of its letters e."""
+    return float(term.count("e"))
 
 
 def _spellings(concept: str) -> dict[str, str]:

@@ -127,7 +127,8 @@ ANALYSES = (
     ),
     Table(
         name="rivals",
-        doc="What explains a labelling before the first layer: the same metric on spelling, token counts, embeddings.",
+        doc="What explains a labelling before the first layer: the same metric on spelling, token counts, frequency, "
+        "embeddings.",
         grain="model x concept x rival x metric x labelling x template kind x variant",
         partitions=("model", "concept"),
         keys=(
@@ -135,8 +136,8 @@ ANALYSES = (
                 "rival",
                 TEXT,
                 "What the metric was taken on: the character trigrams of the terms' spelling, the number of their "
-                "tokens, or layer -1 at the term's last token.",
-                allowed=("spelling", "token_count", "embeddings"),
+                "tokens, their frequency in English, or layer -1 at the term's last token.",
+                allowed=("spelling", "token_count", "frequency", "embeddings"),
             ),
             METRIC,
             LABELLING,
@@ -144,7 +145,7 @@ ANALYSES = (
             VARIANT,
         ),
         values=(
-            real("value", "The estimate. Of spelling and token counts it is the same for all templates."),
+            real("value", "The estimate. Of all but embeddings it is the same for all templates."),
             real("low", "Lower end of the 95% bootstrap interval.", nullable=True),
             real("high", "Upper end of the 95% bootstrap interval.", nullable=True),
             real("null_mean", "Mean under permuted labels.", nullable=True),

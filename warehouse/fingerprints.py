@@ -18,9 +18,9 @@ VERSIONS = {
     "judgements": 1,
     "projections": 2,
     "neighbours": 1,
-    "profiles": 4,
+    "profiles": 5,
     "maps": 1,
-    "findings": 2,
+    "findings": 3,
     "references": 1,
     "charts": 3,
 }

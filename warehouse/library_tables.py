@@ -1,4 +1,4 @@
-"""Tables of the concept library: concepts, their terms and labels, the prompts and pairs made from them."""
+"""Tables of the concept library: concepts, their terms, frequencies and labels, the prompts and pairs made of them."""
 
 from warehouse.columns import (
     COUNT,
@@ -41,6 +41,23 @@ LIBRARY = (
             Column("spelling", TEXT, "What a template's slot is filled with."),
             VARIANT,
             Column("source", TEXT, "Where the facts of this row can be looked up."),
+        ),
+    ),
+    Table(
+        name="frequencies",
+        doc="How often each term stands in English texts, as `wordfreq` 3.1 tells (Wikipedia, subtitles, news, books, "
+        "web, Twitter, Reddit; data under CC BY-SA 4.0): what a model met often it may know for that alone.",
+        grain="concept x term",
+        partitions=("concept",),
+        keys=(TERM,),
+        values=(
+            real(
+                "zipf_frequency",
+                "Frequency of the spelling on the Zipf scale; 0 where a word of it is rarer than 10 in 10⁹. Of several "
+                "words, the inverse of the sum of their inverse frequencies: never more than the rarest.",
+                "log10 of uses in 10⁹ words",
+                minimum=0,
+            ),
         ),
     ),
     Table(

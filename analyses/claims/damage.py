@@ -1,10 +1,11 @@
-"""Claims about damage: collapse at intermediate layers, how much lesions hurt, and whether length explains effects.
+"""Claims about damage: collapse at intermediate layers, how much lesions hurt, and what explains effects.
 
 They read profiles of collapse and of lesions; how these are measured is in `collapse_profiles`, `lesion_profiles` and
-`token_counts`.
+`effect_correlations`.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,12 @@ _RANK = "effective_rank"
 _ACCURACY, _LOG_PROBABILITY = "identity_accuracy_drop", "identity_log_probability_drop"
 _CORRELATIONS = ("resample_log_probability_drop", "identity_log_probability_drop")
 _FRAGILE = "Gemma3"
+
+_FOLLOWED = {
+    "token_count": ("its term's number of tokens", "The more tokens a term has"),
+    "frequency": ("how frequent its term is in English", "The more frequent a term is in English"),
+}
+"""Of each number of terms what is said where effects don't follow it, and where they do."""
 
 
 def collapse(evidence: Evidence) -> Measured | Missing:
@@ -110,25 +117,26 @@ def lesions_hurt(evidence: Evidence) -> Measured | Missing:
     )
 
 
-def effects_follow_length(evidence: Evidence) -> Measured | Missing:
-    """The rank correlation of a lesion's effect on a term with the term's number of tokens, mean over layers."""
+def effects_follow(evidence: Evidence, number: str) -> Measured | Missing:
+    """The rank correlation of a lesion's effect on a term with a number of the term, mean over layers."""
     for effect in _CORRELATIONS:
-        rows = evidence.profiles(f"{effect}_token_count_correlation").filter(
+        rows = evidence.profiles(f"{effect}_{number}_correlation").filter(
             ~pl.col("concept").is_in(sorted(evidence.controls))
         )
         if len(rows):
             break
     else:
-        return Missing("Effects were not held against token counts, or all terms have as many tokens.")
+        return Missing(f"Effects were not held against {number.replace('_', ' ')}, or all terms have the same.")
     # Layers hang together: the interval of their mean is at most as wide as theirs are on average.
     means = (
         rows.group_by("concept", "labelling").agg(pl.col("value", "low", "high").mean()).sort("concept", "labelling")
     )
     mean, low, high = mean_of_independent(means, "value", "low", "high")
+    name, more = _FOLLOWED[number]
     follows = (
-        "What a lesion costs an answer doesn't follow its term's number of tokens"
+        f"What a lesion costs an answer doesn't follow {name}"
         if low <= 0 <= high
-        else f"The more tokens a term has, the {'more' if mean > 0 else 'less'} a lesion costs its answer"
+        else f"{more}, the {'more' if mean > 0 else 'less'} a lesion costs its answer"
     )
     most = means.row(int(means["value"].abs().arg_max() or 0), named=True)
     return Measured(
@@ -177,6 +185,14 @@ CLAIMS = (
         "Effects of lesions follow the number of tokens of a term",
         "How far does a lesion's effect on a term rise with the term's number of tokens?",
         0.2,
-        effects_follow_length,
+        partial(effects_follow, number="token_count"),
+    ),
+    Claim(
+        "effects-follow-frequency",
+        OURS,
+        "Effects of lesions follow how frequent a term is in English",
+        "How far does a lesion's effect on a term rise with the term's frequency?",
+        0.2,
+        partial(effects_follow, number="frequency"),
     ),
 )

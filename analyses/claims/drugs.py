@@ -26,7 +26,10 @@ from analyses.resampling import share_interval
 
 _SILHOUETTE, _LINEARITY = "silhouette_cosine", "r2_ridge"
 _OVER_SPELLING = "_over_spelling"
-_ENDINGS = {"_over_rivals": "spelling, tokens and embeddings", "_over_untrained": "an untrained model of its shape"}
+_ENDINGS = {
+    "_over_rivals": "spelling, tokens, frequency and embeddings",
+    "_over_untrained": "an untrained model of its shape",
+}
 
 
 def specialty_over_mechanism(evidence: Evidence, *, kind: str, ending: str = "") -> Measured | Missing:
@@ -60,7 +63,7 @@ def specialty_over_mechanism(evidence: Evidence, *, kind: str, ending: str = "")
 
 
 def beyond_rivals(evidence: Evidence, labelling: str) -> Measured | Missing:
-    """What is left of drugs' silhouette over the best of spelling, token counts and embeddings, at its best layer."""
+    """What is left of drugs' silhouette over the best of its rivals, at its best layer."""
     metric = f"{_SILHOUETTE}_over_rivals"
     rows = evidence.profiles(metric, concept="drugs", labelling=labelling).filter(pl.col("layer") >= 0)
     if rows.is_empty():
@@ -154,8 +157,8 @@ CLAIMS = (
         Claim(
             f"drugs-by-{labelling}-beyond-spelling",
             OURS,
-            f"Drugs cluster by {labelling} beyond their spelling, tokens and embeddings",
-            f"What is left of the silhouette by {labelling} over the best of spelling, token counts and embeddings?",
+            f"Drugs cluster by {labelling} beyond spelling, tokens, frequency and embeddings",
+            f"What is left of the silhouette by {labelling} over the best of spelling, tokens, frequency, embeddings?",
             0.0,
             partial(beyond_rivals, labelling=labelling),
         )
@@ -164,7 +167,7 @@ CLAIMS = (
     Claim(
         "beyond-rivals",
         OURS,
-        "Medical labels show beyond spelling, tokens and embeddings",
+        "Medical labels show beyond spelling, tokens, frequency and embeddings",
         "Which share of medical labellings shows beyond all of its rivals at its best layer?",
         0.5,
         partial(beyond_everywhere, ending="_over_rivals"),

@@ -100,7 +100,7 @@ PROFILED = ("profiles", "profile_draws", "rivals", "jumps", "stage_circles")
             kinds={"numpy", "parquet"},
             deps=[
                 *("activations", "first_tokens", "lesions", "patches", "saliency", "projections"),
-                *("tokens", "prompts", "terms", "labels"),
+                *("tokens", "prompts", "terms", "frequencies", "labels"),
             ],
         )
         for name in PROFILED

@@ -1,4 +1,4 @@
-"""The concept library in the warehouse: concepts, terms, labels, prompts and pairs, one file a concept."""
+"""The concept library in the warehouse: terms and their frequencies, labels, prompts, pairs; one file a concept."""
 
 import dagster as dg
 
@@ -8,7 +8,13 @@ from extract.job.extracting import write_concept
 from warehouse.tables import STAGES, table
 
 TABLES = [entry.name for entry in STAGES["library"]]
-_DEPENDS = {"terms": ["concepts"], "labels": ["terms"], "prompts": ["terms"], "pairs": ["prompts", "labels"]}
+_DEPENDS = {
+    "terms": ["concepts"],
+    "frequencies": ["terms"],
+    "labels": ["terms"],
+    "prompts": ["terms"],
+    "pairs": ["prompts", "labels"],
+}
 
 
 @dg.multi_asset(

@@ -1,7 +1,7 @@
--- What is left of a labelling's clusters (or of a fit) over what spelling, token counts and embeddings give alone, over
--- the controls and over an untrained model? At the layer of the largest value, of main terms. Everything `over` is
--- taken over its own mean under permuted labels first, so it is not the difference of two values. Untrained twins are
--- left out.
+-- What is left of a labelling's clusters (or of a fit) over what spelling, token counts, frequency and embeddings give
+-- alone, over the controls and over an untrained model? At the layer of the largest value, of main terms. Everything
+-- `over` is taken over its own mean under permuted labels first, so it is not the difference of two values. Untrained
+-- twins are left out.
 --
 -- Grain: one row a model, concept and labelling
 -- Parameters:
@@ -17,9 +17,10 @@
 --   value: The metric there.
 --   spelling: The same metric on the character trigrams of the terms.
 --   token_count: The same metric on the number of their tokens.
+--   frequency: The same metric on how frequent they are in English.
 --   embeddings: The same metric at layer -1, at the term's last token.
---   strongest_rival: The one of the three that is farthest above its own mean under permuted labels.
---   over_rivals: What is left over the strongest of the three.
+--   strongest_rival: The one of the four that is farthest above its own mean under permuted labels.
+--   over_rivals: What is left over the strongest of the four.
 --   over_rivals_low: Lower end of its 95% interval.
 --   over_rivals_high: Upper end of its 95% interval.
 --   is_left: Whether that interval lies above 0.
@@ -67,6 +68,7 @@ by_rival AS (
         labelling,
         max(value) FILTER (WHERE rival = 'spelling') AS spelling,
         max(value) FILTER (WHERE rival = 'token_count') AS token_count,
+        max(value) FILTER (WHERE rival = 'frequency') AS frequency,
         max(value) FILTER (WHERE rival = 'embeddings') AS embeddings,
         arg_max(rival, value - coalesce(null_mean, 0)) AS strongest_rival
     FROM rivals
@@ -86,6 +88,7 @@ SELECT
     best.value,
     by_rival.spelling,
     by_rival.token_count,
+    by_rival.frequency,
     by_rival.embeddings,
     by_rival.strongest_rival,
     over_rivals.value AS over_rivals,

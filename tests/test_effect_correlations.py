@@ -1,14 +1,15 @@
-"""Whether effects follow the number of tokens, beside scipy and loops over terms."""
+"""Whether effects follow the number of tokens or the frequency of terms, beside scipy and loops over terms."""
 
 import numpy as np
 import pytest
 from effect_rows import concept, filled
 from scipy.stats import spearmanr
 
+from analyses.effect_correlations import effect_correlations, rank_correlations
 from analyses.effects import Draws
 from analyses.resampling import bootstrap_counts
 from analyses.series import profiles_table
-from analyses.token_counts import rank_correlations, token_count_correlations
+from analyses.term_numbers import term_numbers
 from warehouse.errors import InputError
 from warehouse.tables import table
 from warehouse.validation import validate
@@ -19,6 +20,8 @@ TOKENS = filled(
     "tokens",
     [{"template": template, "term": term, "term_tokens": LENGTHS[term]} for template in ("t1", "t2") for term in TERMS],
 )
+FREQUENCIES = filled("frequencies", [{"term": term, "zipf_frequency": 6 - LENGTHS[term]} for term in TERMS])
+"""The longer, the rarer: effects follow them with the other sign."""
 DRAWN = {"resamples": 50}
 RNG = np.random.default_rng(2)
 NOISE = {(template, term): RNG.normal() for template in ("t1", "t2", "held") for term in TERMS}
@@ -62,9 +65,9 @@ METRICS = {
 }
 
 
-def correlations(technique, tokens=TOKENS, **more):
+def correlations(technique, tokens=TOKENS, frequencies=FREQUENCIES, **more):
     measured = concept("drugs", technique, MEASURED[technique], TERMS)
-    return token_count_correlations(technique, measured, tokens, **DRAWN | more)
+    return effect_correlations(technique, measured, term_numbers(tokens, frequencies), **DRAWN | more)
 
 
 def test_ranks_are_correlated_as_scipy_does_on_the_terms_that_a_draw_takes():
@@ -82,8 +85,11 @@ def test_ranks_are_correlated_as_scipy_does_on_the_terms_that_a_draw_takes():
 
 @pytest.mark.parametrize("technique", MEASURED)
 def test_an_effect_that_follows_the_token_count_is_told_from_one_that_does_not(technique):
-    (found,) = correlations(technique)
+    found, other = correlations(technique)
     assert (found.key.metric, found.terms) == (f"{METRICS[technique]}_token_count_correlation", len(TERMS))
+    assert (other.key.metric, other.terms) == (f"{METRICS[technique]}_frequency_correlation", len(TERMS))
+    np.testing.assert_allclose(other.series.value, -found.series.value, atol=1e-12)
+    np.testing.assert_allclose(other.series.resampled, -found.series.resampled, atol=1e-12)
     assert (found.key.technique, found.key.position, found.series.permuted) == (technique, "last", None)
     lengths = [LENGTHS[term] for term in TERMS]
     for layer in (0, 1):
@@ -96,7 +102,7 @@ def test_an_effect_that_follows_the_token_count_is_told_from_one_that_does_not(t
 
 
 def test_terms_are_drawn_as_for_the_profile_of_the_effect_itself():
-    (found,) = correlations("lesions", seed=4)
+    found, _ = correlations("lesions", seed=4)
     counts = Draws(4, 50).counts(len(TERMS), "", "colour", "drugs")[:, 7].astype(int)
     taken = np.repeat(np.arange(len(TERMS)), counts)
     means = np.array([np.mean([effect(1, template, term) for template in ("t1", "t2")]) for term in TERMS])
@@ -110,12 +116,13 @@ def test_rows_pass_the_registry():
 
 def test_terms_of_one_length_have_no_correlation():
     alike = filled("tokens", [{"template": "t1", "term": term, "term_tokens": 2} for term in TERMS])
-    assert correlations("lesions", alike) == []
+    (found,) = correlations("lesions", alike)
+    assert found.key.metric.endswith("_frequency_correlation")
 
 
-def test_a_term_without_a_token_count_and_a_technique_without_effects_are_refused():
+def test_a_term_without_a_number_and_a_technique_without_effects_are_refused():
     with pytest.raises(InputError, match="1 of 30 terms of drugs have no token count, 'drug-29'"):
         correlations("lesions", TOKENS.filter([term != TERMS[-1] for term in TOKENS["term"].to_pylist()]))
     measured = concept("drugs", "lesions", lesions, TERMS)
     with pytest.raises(InputError, match="'activations' has no effects"):
-        token_count_correlations("activations", measured, TOKENS)
+        effect_correlations("activations", measured, term_numbers(TOKENS, FREQUENCIES))

@@ -1,67 +1,63 @@
-"""Do effects follow the number of tokens? How a term's effect goes along with its token count, layer by layer.
+"""Do effects follow the number of tokens, or frequency? How a term's effect goes along with either, layer by layer.
 
 Lesions, patches and gradients compare no labels, so spelling and embeddings are no rivals of theirs. Their own
-confound is length: a term of many tokens can be hit harder for that alone. What token counts make of the activations'
-profiles is in `rivals`; what is left of effects over the controls in `effects`.
+confounds are numbers of terms: one of many tokens, or one that is rare, can be hit harder for that alone. What these
+numbers make of the activations' profiles is in `rivals`; what is left of lesions and saliency over the controls in
+`effects`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from analyses.effects import Draws, MeasuredConcept, TermEffects, term_effects
 from analyses.patch_profiles import LEAST_DIFFERENCE
 from analyses.resampling import Floats
-from analyses.rivals import term_token_counts
 from analyses.series import Key, Profile, Series
+from analyses.term_numbers import TermNumber
 from warehouse.errors import InputError
 
-CORRELATION = "_token_count_correlation"
-"""Ends the name of a metric's correlation with the token counts of terms."""
+CORRELATION = "_correlation"
+"""Ends the name of a metric's correlation with a number of terms; that number's name stands before it."""
 
 _SAME = 1e-5
 """Effects that differ by less, relative to the largest, are the same: logits are in float32, and are subtracted."""
 
 
-def token_count_correlations(
-    technique: str, concept: MeasuredConcept, tokens: pa.Table, *, seed: int = 0, resamples: int = 1000
+def effect_correlations(
+    technique: str, concept: MeasuredConcept, numbers: Sequence[TermNumber], *, seed: int = 0, resamples: int = 1000
 ) -> list[Profile]:
-    """Spearman's rank correlation between a term's effect and its number of tokens, at each layer.
+    """Spearman's rank correlation between a term's effect and its number of tokens, or its frequency, at each layer.
 
     Of lesions `<lesion>_log_probability_drop` (whole layers), of patches `<site>_restored` (a term's pairs: the ratio
     of sums over those whose clean run is above the corrupted one by `LEAST_DIFFERENCE`), of saliency
-    `logit_difference_first_order_effect` (whole layers); each with `_token_count_correlation` at the end, for each
-    asked labelling and variant. 0 at a layer that has the same effect on all terms; no profile where all terms have as
-    many tokens. Intervals redraw terms, and ranks are taken anew.
+    `logit_difference_first_order_effect` (whole layers); each with `_token_count_correlation` or
+    `_frequency_correlation` at the end, for each asked labelling and variant. 0 at a layer that has the same effect on
+    all terms; no profile where all terms have the same number. Intervals redraw terms, and ranks are taken anew.
 
     Args:
         technique: `lesions`, `patches` or `saliency`.
         concept: the concept with its rows of that table.
-        tokens: the concept's prompts under the model's tokenizer; a term's count is the mean over its prompts.
+        numbers: those of the concept's terms, from `term_numbers`.
         seed: of the draws.
         resamples: bootstrap resamples.
 
     Raises:
-        InputError: another technique, a prompt that lacks a layer, or a term without a row in `tokens`.
+        InputError: another technique, a prompt that lacks a layer, or a term without a number.
     """
     draws = Draws(seed, resamples)
-    lengths = term_token_counts(tokens)
     profiles = []
     for key, effects in _effects(technique, concept):
-        missing = [term for term in effects.terms if term not in lengths]
-        if missing:
-            raise InputError(
-                f"{len(missing)} of {len(effects.terms)} terms of {concept.concept} have no token count, "
-                f"{missing[0]!r} among them: extract this concept again with its present prompts."
-            )
-        counts = np.array([lengths[term] for term in effects.terms])
-        if np.ptp(counts) > 0:
-            drawn = draws.counts(len(counts), key.variant, key.labelling, concept.concept)
-            value = rank_correlations(effects.values, counts, np.ones((len(counts), 1)))[:, 0]
-            series = Series(value, rank_correlations(effects.values, counts, drawn))
-            profiles.append(Profile(key, series, len(effects.terms)))
+        drawn = draws.counts(len(effects.terms), key.variant, key.labelling, concept.concept)
+        for number in numbers:
+            others = number.of(effects.terms, concept.concept)
+            if np.ptp(others) > 0:
+                value = rank_correlations(effects.values, others, np.ones((len(others), 1)))[:, 0]
+                series = Series(value, rank_correlations(effects.values, others, drawn))
+                named = replace(key, metric=f"{key.metric}_{number.name}{CORRELATION}")
+                profiles.append(Profile(named, series, len(effects.terms)))
     return profiles
 
 
@@ -71,7 +67,7 @@ def _effects(technique: str, concept: MeasuredConcept) -> Iterator[tuple[Key, Te
         value = pl.col("intact_log_probability") - pl.col("log_probability")
         for names, rows in asked.filter(part="layer").group_by("labelling", "variant", "lesion", maintain_order=True):
             labelling, variant, lesion = map(str, names)
-            key = Key(technique, f"{lesion}_log_probability_drop{CORRELATION}", labelling, variant)
+            key = Key(technique, f"{lesion}_log_probability_drop", labelling, variant)
             yield key, term_effects(concept.concept, rows, value)
     elif technique == "patches":
         kept = asked.filter(
@@ -81,14 +77,14 @@ def _effects(technique: str, concept: MeasuredConcept) -> Iterator[tuple[Key, Te
         whole = (pl.col("ld_clean") - pl.col("ld_corrupted")).sum()
         for names, rows in kept.group_by("labelling", "variant", "site", "position", maintain_order=True):
             labelling, variant, site, position = map(str, names)
-            key = Key(technique, f"{site}_restored{CORRELATION}", labelling, variant, position)
+            key = Key(technique, f"{site}_restored", labelling, variant, position)
             shares = rows.group_by("layer", "term", maintain_order=True).agg((restored / whole).alias("value"))
             yield key, term_effects(concept.concept, shares, pl.col("value"))
     elif technique == "saliency":
         wanted = asked.filter(target="logit_difference")
         for names, rows in wanted.group_by("labelling", "variant", maintain_order=True):
             labelling, variant = map(str, names)
-            key = Key(technique, f"logit_difference_first_order_effect{CORRELATION}", labelling, variant)
+            key = Key(technique, "logit_difference_first_order_effect", labelling, variant)
             pushes = rows.group_by("layer", "template", "term").agg(pl.col("first_order_effect").sum())
             yield key, term_effects(concept.concept, pushes, pl.col("first_order_effect"))
     else:
