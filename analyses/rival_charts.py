@@ -102,6 +102,10 @@ def _across(against: pl.DataFrame) -> Iterator[alt.Chart]:
             .mark_rule(color=INK, strokeWidth=1.5)
             .encode(
                 y="value:Q",
-                strokeDash=alt.StrokeDash("rival:N", scale=scale, legend=alt.Legend(title="rival", orient="bottom")),
+                strokeDash=alt.StrokeDash(
+                    "rival:N",
+                    scale=scale,
+                    legend=alt.Legend(title="rival", orient="bottom", symbolType="stroke", symbolSize=1600),
+                ),
             )
         )

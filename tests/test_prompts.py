@@ -143,7 +143,7 @@ def test_a_term_is_as_frequent_as_its_spelling_and_never_more_than_the_rarest_of
     expected = math.log10(1e9 / sum(1 / each for each in spelled))
     assert rows["ascorbic acid"] == pytest.approx(expected, abs=0.02)
     assert 0 < rows["thiamine"] < rows["ascorbic acid"]
-    (drugs,) = load_library(CONCEPTS, ["drugs"]).concepts
+    drugs = load_concept(CONCEPTS / "drugs")
     uses = frequencies_table(drugs)["zipf_frequency"].to_pylist()
     assert uses.count(0.0) == 57
 
