@@ -135,7 +135,9 @@ def named_terms(concepts: int, terms: int) -> Library:
 
 def shared_tables(library: Library) -> dict[str, pl.DataFrame]:
     """`inputs.SHARED_TABLES` of a library; nothing was published, validated or edited."""
-    rows: dict[str, list[dict[str, Any]]] = {"concepts": [], "terms": [], "labels": [], "prompts": []}
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("concepts", "terms", "frequencies", "labels", "prompts")
+    }
     for concept, terms in library.terms.items():
         role = "control" if concept.startswith("control") else "medical"
         rows["concepts"].append(
@@ -150,6 +152,7 @@ def shared_tables(library: Library) -> dict[str, pl.DataFrame]:
         for place, term in enumerate(terms):
             key = {"concept": concept, "term": term}
             rows["terms"].append({**key, "spelling": term, "variant": "", "source": "a list, made up"})
+            rows["frequencies"].append({**key, "zipf_frequency": round(len(term) % 7 * 0.83, 2)})
             for told in _labels(place, library, concept in library.staged):
                 rows["labels"].append({**key, **told, "answer_in_spelling": False})
             for name, kind, held_out, before, behind in TEMPLATES:

@@ -265,6 +265,16 @@ def test_every_prompt_is_put_together_again_from_its_template(shared: dict[str, 
         assert found == {(row["template"], row["term"]): row["text"] for row in own.iter_rows(named=True)}
 
 
+def test_terms_are_as_frequent_as_the_table_says_and_unknown_where_it_has_none(shared: dict[str, pl.DataFrame]) -> None:
+    known = shared["frequencies"].filter(pl.col("term") != "constructor")
+    for concept in concepts_of({**shared, "frequencies": known}):
+        rows = known.filter(concept=concept.name)
+        expected = dict(rows.select("term", "zipf_frequency").iter_rows())
+        found = dict(zip(concept.terms, concept.told["zipf"], strict=True))
+        assert {term: uses for term, uses in found.items() if uses is not None} == pytest.approx(expected, abs=5e-3)
+        assert set(found) - set(expected) <= {"constructor"}
+
+
 def test_labels_and_answers_are_those_of_the_terms(shared: dict[str, pl.DataFrame]) -> None:
     (drugs,) = (concept for concept in concepts_of(shared) if concept.name == "drugs")
     asked = next(labelling for labelling in drugs.told["labellings"] if labelling["name"] == ASKED)

@@ -220,6 +220,16 @@ def test_a_term_is_a_term_whatever_it_is_called(atlas: Atlas, term: str) -> None
     assert atlas.page.locator("#term script, #terms script, #term img").count() == 0
 
 
+def test_a_term_says_how_frequent_it_is(atlas: Atlas) -> None:
+    uses = shared_tables(LIBRARY)["frequencies"].filter(concept="drugs")
+    about = atlas.page.locator("#term p").first
+    atlas.go(**DRUGS, layer=2, term="constructor")
+    assert uses.filter(term="constructor")["zipf_frequency"].item() == pytest.approx(3.32)
+    expect(about).to_contain_text("in English 2,100 uses in 10⁹ words")
+    atlas.go(**DRUGS, layer=2, term=uses.filter(zipf_frequency=0)["term"][0])
+    expect(about).to_contain_text("a rare word in English: under 10 uses in 10⁹")
+
+
 def test_a_term_is_found_by_name_in_any_case_and_an_unknown_one_is_said(atlas: Atlas) -> None:
     field_ = atlas.page.locator("#term-name")
     field_.fill("CONSTRUCTOR")

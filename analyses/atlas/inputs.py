@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-SHARED_TABLES = ("concepts", "terms", "labels", "prompts", "published", "validation", "edits")
+SHARED_TABLES = ("concepts", "terms", "frequencies", "labels", "prompts", "published", "validation", "edits")
 """What is read of the library, and of all models together."""
 
 MODEL_TABLES = (

@@ -46,7 +46,7 @@ def concepts_of(tables: Tables) -> list[Concept]:
     """The concepts of the library, medical ones first, each by name.
 
     Args:
-        tables: `concepts`, `terms`, `labels` and `prompts`, with `concept` as a column.
+        tables: `concepts`, `terms`, `frequencies`, `labels` and `prompts`, with `concept` as a column.
     """
     ordered = tables["concepts"].sort(pl.col("role") == "control", _CONCEPT)
     return [_concept(row, tables) for row in ordered.iter_rows(named=True)]
@@ -55,6 +55,8 @@ def concepts_of(tables: Tables) -> list[Concept]:
 def _concept(row: dict[str, Any], tables: Tables) -> Concept:
     name = row[_CONCEPT]
     terms = tables["terms"].filter(pl.col(_CONCEPT) == name, pl.col("variant") == "")
+    uses = tables["frequencies"].filter(pl.col(_CONCEPT) == name)
+    zipf = dict(zip(uses["term"].to_list(), uses["zipf_frequency"].to_list(), strict=True))
     labels = tables["labels"].filter(pl.col(_CONCEPT) == name)
     prompts = tables["prompts"].filter(pl.col(_CONCEPT) == name)
     names = terms["term"].to_list()
@@ -72,6 +74,7 @@ def _concept(row: dict[str, Any], tables: Tables) -> Concept:
         "terms": names,
         "spellings": [] if spellings == names else spellings,
         "sources": terms["source"].to_list(),
+        "zipf": [None if term not in zipf else round(zipf[term], 2) for term in names],
         "labellings": [_labelling(labels, labelling, names, labelling in asked) for labelling in ordered],
         "templates": templates,
         "prompts": len(prompts),

@@ -124,6 +124,13 @@ function effectsPart(block) {
   );
 }
 
+/** How often a term stands in English texts, in words: on the Zipf scale 0 is one use in 10⁹ words, 3 one in 10⁶. */
+function frequencyWords(zipf) {
+  if (zipf == null) return "";
+  if (zipf === 0) return " · a rare word in English: under 10 uses in 10⁹";
+  return ` · in English ${Number((10 ** zipf).toPrecision(2)).toLocaleString("en")} uses in 10⁹ words`;
+}
+
 /** The chosen term, down to its prompts. */
 function drawTerm(block) {
   const place = document.getElementById("term");
@@ -137,7 +144,8 @@ function drawTerm(block) {
   const source = concept.sources[term];
   place.replaceChildren(
     make("h3", {}, state.term),
-    make("p", {}, `${labels.join(" · ")} · ${tokens < 0 ? "not tokenized" : `${tokens} token${tokens === 1 ? "" : "s"}`}`),
+    make("p", {}, `${labels.join(" · ")} · ${tokens < 0 ? "not tokenized" : `${tokens} token${tokens === 1 ? "" : "s"}`}${
+      frequencyWords(concept.zipf[term])}`),
     make("p", { class: "hint" }, source ? `Source: ${source}` : ""),
     promptsPart(block, concept, term), pairsPart(block, concept, term), answersPart(block, concept, term),
   );
