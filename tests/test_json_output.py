@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effect_rows import filled
 from tiny_library import write_library
 from tiny_models import save_tiny
 from typer.testing import CliRunner
@@ -28,6 +29,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("json")
     store = build_warehouse(folder / "warehouse")
     store.write("findings", findings("planted", {}), fingerprint="planted", model="planted")
+    spelled = {"rival": "spelling", "metric": "silhouette_cosine", "labelling": "specialty", "value": 0.1, "n": 9}
+    rivals = filled("rivals", [spelled | {"template_kind": "asking", "variant": ""}])
+    store.write("rivals", rivals, fingerprint="planted", model="planted", concept="drugs")
     build_catalog(folder / "warehouse")
     write_library(folder / "concepts")
     save_tiny(folder / "tiny", "qwen3")
@@ -57,6 +61,10 @@ def document(*words: object, code: int = 0) -> Any:
 
 Asked = Callable[[Path, Path], tuple[Any, ...]]
 ASKED: dict[str, tuple[Asked, Callable[[Any], bool]]] = {
+    "vesalius add": (
+        lambda world, out: ("add", world / "tiny", "--slug", "again"),
+        lambda said: (said["model"], said["state"]) == ("again", "landed"),
+    ),
     "vesalius models": (lambda world, out: ("models",), lambda said: said[0]["model"] == "tiny"),
     "vesalius findings": (lambda world, out: ("findings",), lambda said: "planted" in {one["model"] for one in said}),
     "vesalius recommend": (
@@ -74,6 +82,10 @@ ASKED: dict[str, tuple[Asked, Callable[[Any], bool]]] = {
     "vesalius sql": (
         lambda world, out: ("sql", "SELECT 'nan'::FLOAT AS x, 'infinity'::FLOAT AS y, [1.5, NULL] AS z, now() AS t"),
         lambda said: (said[0]["x"], said[0]["y"], said[0]["z"]) == (None, None, [1.5, None]),
+    ),
+    "vesalius rivals": (
+        lambda world, out: ("rivals", "planted", "--out", out / "beside"),
+        lambda said: said["model"] == "planted" and all(Path(file).is_file() for file in said["files"].values()),
     ),
     "vesalius chart": (lambda world, out: ("chart", "--list"), lambda said: len(said) > 5),
     "vesalius concepts check": (lambda world, out: ("concepts", "check"), lambda said: said["is_sound"]),

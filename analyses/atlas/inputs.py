@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from warehouse.versions import file_hash
+
 SHARED_TABLES = ("concepts", "terms", "frequencies", "labels", "prompts", "published", "validation", "edits")
 """What is read of the library, and of all models together."""
 
@@ -46,18 +48,16 @@ class MadeWith:
 
 
 _LIBRARIES = ("altair", "vl-convert-python")
-_FOLDER = Path(__file__).parent
-_BESIDE = ("palette.py", "metric_words.py")
-"""What the page says or wears that is not its alone."""
+_PACKAGE = Path(__file__).parents[1]
+"""All of it: the page speaks in words, numbers and colours of many modules, and it takes seconds to build anew."""
 
 
 def page_version() -> str:
-    """Hash of all that the page is built with besides tables: our code and scripts, and the libraries that draw."""
-    files = sorted(path for path in _FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    """Hash of all that the page is built with besides tables: code, scripts, files, and the libraries that draw."""
+    files = sorted(path for path in _PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
     found = hashlib.sha256()
-    for path in [*files, *(_FOLDER.with_name(name) for name in _BESIDE)]:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.update(f"{path.relative_to(_FOLDER.parent).as_posix()} {content}\n".encode())
+    for path in files:
+        found.update(f"{path.relative_to(_PACKAGE).as_posix()} {file_hash(path)}\n".encode())
     for name in _LIBRARIES:
         found.update(f"{name} {version(name)}\n".encode())
     return found.hexdigest()

@@ -37,22 +37,27 @@ def add(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch a hub's model now: config, tokenizer and safetensors alone.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Register a model in models.toml, under a name; fetch it from the hub if asked to."""
     from dagster_project.defs.partitions import register_models
     from dagster_project.defs.resources import Warehouse
     from dagster_project.instance import open_instance
+    from dagster_project.model_states import model_states
     from extract.models import local_models
 
     places = Warehouse.from_environment()
     entry = _added(Path(places.models), model, slug, revision, of_hub=download or revision is not None)
-    typer.echo(f"{entry.slug} is registered: {entry.source}")
+    typer.echo(f"{entry.slug} is registered: {entry.source}", err=as_json)
     if download:
-        entry = _fetched(Path(places.models), entry)
-        typer.echo(f"{entry.slug} has landed: {entry.path}")
+        entry = _fetched(Path(places.models), entry, notes=as_json)
+        typer.echo(f"{entry.slug} has landed: {entry.path}", err=as_json)
     with open_instance() as instance:
         register_models(instance, local_models(places.registry()))
-    if entry.hub_id is not None and not download:
+    if as_json:
+        (state,) = model_states([entry], places.store)
+        print_json(_record(state))
+    elif entry.hub_id is not None and not download:
         _say_what_next(entry)
 
 
@@ -113,8 +118,12 @@ def _added(registry_file: Path, name: str, slug: str | None, revision: str | Non
     return add_model(registry_file, folder, slug)
 
 
-def _fetched(registry_file: Path, entry: "ModelEntry") -> "ModelEntry":
-    """Fetch a hub's model into the hub's cache, after its revision is pinned to a commit in the registry."""
+def _fetched(registry_file: Path, entry: "ModelEntry", *, notes: bool) -> "ModelEntry":
+    """Fetch a hub's model into the hub's cache, after its revision is pinned to a commit in the registry.
+
+    Args:
+        notes: how much is fetched is told as a note, on standard error.
+    """
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from dagster_project.terminal import console
@@ -129,7 +138,7 @@ def _fetched(registry_file: Path, entry: "ModelEntry") -> "ModelEntry":
             err=True,
         )
         entry = pin(registry_file, entry.slug, offer.commit)
-    typer.echo(f"{entry.hub_id}: {len(offer.files)} files, {offer.bytes / 1e9:,.1f} GB")
+    typer.echo(f"{entry.hub_id}: {len(offer.files)} files, {offer.bytes / 1e9:,.1f} GB", err=notes)
     if not console(error=True).file.isatty():  # The client's bars are for terminals alone.
         disable_progress_bars()
     folder = download(entry, offer)

@@ -1,4 +1,4 @@
-"""`vesalius rivals`: silhouettes of a model by layer, beside what spelling, embeddings and token counts give alone.
+"""`vesalius rivals`: silhouettes of a model by layer, beside what its rivals give alone: spelling, length and the like.
 
 The numbers are those of `profiles` and `rivals`; `vesalius sql left-over-rivals` has them as a table.
 """
@@ -9,18 +9,21 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands.completing import model_slugs
-from dagster_project.commands.options import WarehouseOption
+from dagster_project.commands.options import JsonOption, WarehouseOption
+from dagster_project.commands.output import print_json
 from warehouse.errors import InputError
 
 
 def rivals(
     model: Annotated[str, typer.Argument(help="A model's slug.", autocompletion=model_slugs)],
+    *,
     out: Annotated[Path | None, typer.Option(help="Path without suffix. Default: with the charts.")] = None,
     template_kind: Annotated[str, typer.Option(help="asking or neutral.")] = "asking",
     position: Annotated[str, typer.Option(help="last, term or mean.")] = "last",
     warehouse: WarehouseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Draw how a model's layers sort terms, beside what their spelling alone gives."""
+    """Draw how a model's layers sort terms, beside what spelling, length, frequency and embeddings alone give."""
     import polars as pl
 
     from analyses.charts import save
@@ -38,4 +41,8 @@ def rivals(
         found[name] = pl.DataFrame(gather(places.store, name, partitions))
     stem = out or places.charts / f"rivals-{model}"
     save(rivals_chart(found["profiles"], found["rivals"], model, template_kind=template_kind, position=position), stem)
-    typer.echo(str(files_of(stem)["png"]))
+    files = files_of(stem)
+    if as_json:
+        print_json({"model": model, "files": files})
+        return
+    typer.echo(str(files["png"]))
