@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from analyses.mapping import CAUSAL, LEAST_SURE, LOCALISED, NOT_KNOWN, NOT_LOCALISED, NOT_MEASURED, Map, whole
 from analyses.marking import named, runs
+from analyses.numerals import percent
 from analyses.paper_map import PAPER_PROFILES, PaperMarks
 from analyses.resampling import HIGH, LOW, Floats
 from warehouse.tables import table
@@ -24,6 +25,8 @@ TOGETHER = "all"
 """The technique of what all say together."""
 
 MAP_TABLES = ("marks", "regions", "knowledge_map", "localisations")
+
+_LOST = ("lost_answers", "lost_low", "lost_high")
 
 Row = dict[str, object]
 
@@ -78,11 +81,13 @@ def consensus_rows(maps: Mapping[str, Map], layers: int, agreement: Mapping[str,
                 measured = {"layer": layer, "value": float(value), "marked": float(marked), "weight": float(odds)}
                 rows.marks.append(keys | placed | measured)
             rows.add_regions(keys, runs(mark.marked >= LEAST_SURE), mark.marked)
-    for labelling, found in {WHOLE: whole(maps, layers), **maps}.items():
+    together = whole(maps, layers)
+    surest = max(maps.values(), key=lambda each: float(each.confidence.max()), default=together)
+    for labelling, found in {WHOLE: together, **maps}.items():
         keys = {"mode": CONSENSUS, "technique": TOGETHER, "labelling": labelling}
         rows.add_regions(keys, found.regions, found.confidence)
         rows.add_cells(CONSENSUS, labelling, found.confidence, (agreement or {}).get(labelling))
-        rows.localisations.append(_localisation(labelling, found))
+        rows.localisations.append(_localisation(labelling, found, surest if labelling == WHOLE else found))
     return rows
 
 
@@ -132,22 +137,26 @@ _PAPER_SENTENCES = {
 }
 
 
-def _localisation(labelling: str, found: Map) -> Row:
+def _localisation(labelling: str, found: Map, surest: Map) -> Row:
+    """A row of `localisations`; of a concept as a whole the surest layer is that of its surest labelling."""
     low = high = share = None
     if found.first_half.size:
         share = float(np.mean(found.first_half))
         low, high = (float(bound) for bound in np.percentile(found.first_half, [LOW, HIGH]))
     largest = float(found.confidence.max())
+    lost = surest.lost()
     return {
         "mode": CONSENSUS,
         "labelling": labelling,
         "verdict": found.verdict,
         "confidence": largest,
         "places": named(found.regions),
+        "surest_layer": surest.surest,
+        **dict(zip(_LOST, lost or (None, None, None), strict=True)),
         "first_half_share": share,
         "first_half_low": low,
         "first_half_high": high,
-        "sentence": _sentence(found, largest),
+        "sentence": _sentence(found, largest) + _lost_in_words(surest),
     }
 
 
@@ -159,6 +168,17 @@ def _sentence(found: Map, largest: float) -> str:
     if found.verdict == NOT_MEASURED:
         return f"Not measured: neither {' nor '.join(CAUSAL)} were run on prompts that ask for it."
     return f"Not localised: no layer stands out; the likeliest has probability {largest:.2f}."
+
+
+def _lost_in_words(surest: Map) -> str:
+    """How much hangs on the layer, beside how sure it is that something does."""
+    lost = surest.lost()
+    if lost is None:
+        return ""
+    share, low, high = (percent(each) for each in lost)
+    return (
+        f" Without layer {surest.surest}, {share} of the right answers are lost ({low} to {high}), over what controls lose."
+    )
 
 
 def _layers_in_words(regions: list[tuple[int, int]]) -> str:

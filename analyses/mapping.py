@@ -14,12 +14,15 @@ import polars as pl
 
 from analyses.contrasts import Contrast
 from analyses.marking import first_half_shares, runs, stand_out
-from analyses.resampling import Floats
+from analyses.resampling import HIGH, LOW, Floats
 
 LOCALISED, NOT_LOCALISED, NOT_KNOWN, NOT_MEASURED = "localised", "not localised", "not known", "not measured"
 
 LEAST_SURE = 0.5
 """Probability from which a layer belongs to a region: it is then more likely than not to hold the concept."""
+
+_LOST = "_accuracy_drop_over_controls"
+"""Ends the name of a contrast that counts right answers."""
 
 CAUSAL = ("lesions", "patches")
 """Techniques that change the model and look at its answer: without one of them nothing is said of a place."""
@@ -62,6 +65,23 @@ class Map:
     confidence: Floats
     marks: tuple[Marks, ...]
     first_half: Floats
+
+    @property
+    def surest(self) -> int | None:
+        """The layer of the largest confidence, the lowest of several; None if it is not localised."""
+        return int(self.confidence.argmax()) if self.verdict == LOCALISED else None
+
+    def lost(self) -> tuple[float, float, float] | None:
+        """What is lost with the surest layer over what the controls lose, as a share of the right answers.
+
+        Returns:
+            The share and its 95% interval; None if it is not localised, or no lesion tells in these terms.
+        """
+        told = [mark for mark in self.marks if mark.contrast.metric.endswith(_LOST)]
+        if self.surest is None or not told:
+            return None
+        low, high = np.percentile(told[0].draws[self.surest], [LOW, HIGH])
+        return float(told[0].value[self.surest]), float(low), float(high)
 
     @property
     def regions(self) -> list[tuple[int, int]]:

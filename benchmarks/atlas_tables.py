@@ -407,6 +407,7 @@ def _maps(concept: str, shape: NDArray[np.float64], made: Made, draw: np.random.
             rows["localisations"].append(
                 {
                     **keys, "verdict": verdict, "confidence": float(sure.max()), "places": places,
+                    "surest_layer": int(sure.argmax()), "lost_answers": 0.5, "lost_low": 0.4, "lost_high": 0.6,
                     "first_half_share": 0.4, "first_half_low": 0.2, "first_half_high": 0.6,
                     "sentence": f"{concept} is {verdict}{f': layers {places}' if marked else ''}.",
                 }

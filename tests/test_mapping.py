@@ -1,6 +1,7 @@
 """The consensus of techniques: probabilities by Bayes' rule, regions, and what is said where nothing stands out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -112,6 +113,29 @@ def test_a_concept_is_where_any_of_its_labellings_is():
     both = whole({"specialty": one, "mechanism": other}, 4)
     assert both.regions == [(0, 0), (3, 3)]
     assert whole({}, 4).verdict == NOT_MEASURED
+
+
+def test_how_much_hangs_on_the_surest_layer_stands_beside_how_sure_it_is():
+    counted = replace(LESIONS, metric="resample_accuracy_drop_over_controls")
+    draws = np.tile(np.array([0.0, 0.1, 0.34, 0.0])[:, None], (1, 101)) + np.linspace(-0.1, 0.1, 101)
+    lesioned = Marks(counted, np.array([0.0, 0.1, 0.34, 0.0]), draws, np.array([0.0, 0.0, 1.0, 0.0]))
+    found = consensus([lesioned], 4, known=True)
+    assert (found.surest, found.lost()) == (2, (0.34, pytest.approx(0.245), pytest.approx(0.435)))
+    elsewhere = consensus([marks(LESIONS, [0, 1, 0, 0])], 4, known=True)
+    silent = consensus([replace(lesioned, marked=np.zeros(4))], 4, known=True)
+    assert (elsewhere.surest, elsewhere.lost(), silent.verdict) == (1, None, "not localised")
+    assert (silent.surest, silent.lost()) == (None, None)
+    tables = consensus_rows({"specialty": found, "mechanism": silent}, 4).tables()
+    said = {row["labelling"]: row for row in tables["localisations"].to_pylist()}
+    for labelling in ("", "specialty"):
+        row = said[labelling]
+        assert (row["surest_layer"], row["lost_answers"]) == (2, pytest.approx(0.34))
+        assert (row["lost_low"], row["lost_high"]) == (pytest.approx(0.245), pytest.approx(0.435))
+        assert row["sentence"].endswith(
+            "Without layer 2, 34% of the right answers are lost (25% to 44%), over what controls lose."
+        )
+    assert (said["mechanism"]["surest_layer"], said["mechanism"]["lost_answers"]) == (None, None)
+    assert said["mechanism"]["sentence"].endswith("probability 0.01.")
 
 
 def test_rows_tell_marks_regions_cells_and_a_sentence():

@@ -44,6 +44,7 @@ def test_localisations_stand_beside_the_planted_layers(root: Path) -> None:
     assert len(found) == 2 * 3
     specialty = found["planted", "specialty"]
     assert (specialty["verdict"], specialty["places"], specialty["planted_layers"]) == ("localised", "2", [2])
+    assert (specialty["surest_layer"], specialty["lost_answers"], specialty["lost_low"]) == (2, 0.5, None)
     assert found["0042", "specialty"]["verdict"] == "not localised"
     assert found["0042", "specialty"]["planted_layers"] is None
     assert {row["first_half_share"] for row in found.values()} == {0.25}

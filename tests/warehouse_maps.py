@@ -59,6 +59,8 @@ def _localisation(keys: Row, marked: list[int]) -> Row:
         "verdict": "localised" if marked else "not localised",
         "confidence": SURE if marked else HINT,
         "places": ", ".join(map(str, marked)),
+        "surest_layer": marked[0] if marked else None,
+        "lost_answers": 0.5 if marked else None,
         "first_half_share": 0.25,
         "first_half_low": 0.125,
         "first_half_high": 0.375,

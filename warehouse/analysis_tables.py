@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from warehouse.columns import (
     BLOCK,
+    COUNT,
     FLAG,
     LABELLING,
     LAYER,
@@ -301,7 +302,8 @@ ANALYSES = (
     ),
     Table(
         name="localisations",
-        doc="What a map says of a concept as a whole: localised or not, where, and how deep.",
+        doc="What a map says of a concept as a whole: localised or not, where, how much hangs on it, and how deep.",
+        version=2,
         grain="model x concept x mode x labelling",
         partitions=("model", "concept"),
         keys=(MODE, MAP_LABELLING),
@@ -315,6 +317,19 @@ ANALYSES = (
             ),
             real("confidence", "The largest confidence of any layer.", "fraction", minimum=0, maximum=1),
             Column("places", TEXT, "The layers of its regions, like `2-3, 7`; empty where it is not localised."),
+            Column("surest_layer", COUNT, "The layer of the largest confidence, of what is localised.", nullable=True),
+            *(
+                real(name, doc, "share of the right answers", nullable=True)
+                for name, doc in (
+                    (
+                        "lost_answers",
+                        "What is lost with the surest layer (`resample` lesion), less what the controls lose: how much "
+                        "hangs on it; `confidence` says how sure it is that something does. Of what is localised.",
+                    ),
+                    ("lost_low", "Lower end of its 95% interval."),
+                    ("lost_high", "Upper end of its 95% interval."),
+                )
+            ),
             real(
                 "first_half_share",
                 "Share of the concept's weight in the first half of the layers.",

@@ -19,7 +19,7 @@ VERSIONS = {
     "projections": 2,
     "neighbours": 1,
     "profiles": 5,
-    "maps": 1,
+    "maps": 2,
     "findings": 3,
     "references": 1,
     "charts": 3,

@@ -43,6 +43,7 @@ def _rows(mode: str, tables: Tables, roles: dict[str, str], layers: int) -> list
                 "verdict": verdict["verdict"],
                 "confidence": _digits(verdict["confidence"]),
                 "places": verdict["places"],
+                "lost": [_digits(verdict[f"lost_{end}"]) for end in ("answers", "low", "high")],
                 "first_half": [_digits(verdict[f"first_half_{end}"]) for end in ("share", "low", "high")],
                 "sentence": verdict["sentence"],
                 **_cells(tables["knowledge_map"].filter(chosen, own), layers),

@@ -68,6 +68,7 @@ def verdict_rows(header: dict[str, Any]) -> list[dict[str, Any]]:
                 "confidence": _NOTHING
                 if row["verdict"] in {"not measured", "not known"}
                 else probability(row["confidence"]),
+                "lost": _share(row["lost"]),
                 "first_half": _share(row["first_half"]),
                 "agreement": _agreement(row),
             }
