@@ -176,9 +176,8 @@ def _lost_in_words(surest: Map) -> str:
     if lost is None:
         return ""
     share, low, high = (percent(each) for each in lost)
-    return (
-        f" Without layer {surest.surest}, {share} of the right answers are lost ({low} to {high}), over what controls lose."
-    )
+    told = f"{share} of the right answers are lost ({low} to {high}), over what controls lose."
+    return f" Without layer {surest.surest}, {told}"
 
 
 def _layers_in_words(regions: list[tuple[int, int]]) -> str:
