@@ -135,7 +135,7 @@ def test_how_much_hangs_on_the_surest_layer_stands_beside_how_sure_it_is():
             "Without layer 2, 34% of the right answers are lost (25% to 44%), over what controls lose."
         )
     assert (said["mechanism"]["surest_layer"], said["mechanism"]["lost_answers"]) == (None, None)
-    assert said["mechanism"]["sentence"].endswith("probability 0.01.")
+    assert said["mechanism"]["sentence"].endswith("the likeliest has probability 0.02.")
 
 
 def test_rows_tell_marks_regions_cells_and_a_sentence():

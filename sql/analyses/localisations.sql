@@ -1,5 +1,5 @@
 -- Where is each concept kept, if anywhere? The verdict of the map, its layers, how much hangs on the surest of them,
--- how deep the weight lies, and where the knowledge was planted, if it was. An empty labelling is the concept as a whole.
+-- how deep the weight lies, and where the knowledge was planted, if it was. An empty labelling is the whole concept.
 --
 -- Grain: one row a model, concept and labelling
 -- Parameters:
@@ -14,7 +14,7 @@
 --   places: The layers of its regions.
 --   confidence: The largest confidence of any layer.
 --   surest_layer: The layer of the largest confidence, of what is localised.
---   lost_answers: Share of the right answers that is lost without it, less what the controls lose.
+--   lost_answers: Share of the right answers that is lost without it, less what controls lose; of what is localised.
 --   lost_low: Lower end of its 95% interval.
 --   lost_high: Upper end of its 95% interval.
 --   first_half_share: Share of the weight in the first half of the layers.
