@@ -21,6 +21,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.models import most_resident
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
 from dagster_project.defs.jobs import MEASURE
@@ -61,6 +62,8 @@ def measure(
 ) -> dict[str, float | int]:
     """Seconds of each stage, `seconds` of the clock and `cpu_seconds` of all processors, over a stretched model.
 
+    Beside them stand what was analysed, and the bytes that this process held at its most by the end of each stage.
+
     Args:
         place: an empty folder, for a warehouse of its own.
         source: the warehouse that the model was measured into.
@@ -71,7 +74,16 @@ def measure(
     """
     stretch_model(Store(source), Store(place), model, layers, settings.concepts)
     warehouse = Warehouse(root=str(place), concepts=str(CONCEPTS))
-    found: dict[str, float | int] = {"layers": layers, "concepts": len(warehouse.library(settings.concepts).names)}
+    library = warehouse.library(settings.concepts)
+    (width,) = Store(source).read("models", columns=["width"], model=model)["width"].to_pylist()
+    found: dict[str, float | int] = {
+        "layers": layers,
+        "width": width,
+        "concepts": len(library.names),
+        "terms": sum(len(concept.terms) for concept in library.concepts),
+        "prompts": sum(warehouse.store.read("prompts", concept=name).num_rows for name in library.names),
+        "stretched_memory": most_resident(),
+    }
     stages = STAGES | ({"umap": ("projections",)} if umap else {})
     with dg.DagsterInstance.ephemeral() as instance:
         register_models(instance, [model])
@@ -80,6 +92,7 @@ def measure(
             _run(instance, warehouse, settings, model, tables)
             found[f"{stage}_seconds"] = round(time.monotonic() - since, 1)
             found[f"{stage}_cpu_seconds"] = round(time.process_time() - cpu_since, 1)
+            found[f"{stage}_memory"] = most_resident()
             print(
                 f"{stage}: {found[f'{stage}_seconds']} s, {found[f'{stage}_cpu_seconds']} processor seconds", flush=True
             )
