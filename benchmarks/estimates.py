@@ -6,7 +6,7 @@ of the process, and seconds of each technique: of all processors, as the probe s
 clock tells nothing where other work goes on. Small models take next to nothing beside what the program takes itself, so
 what comes on top of it is compared too. A ratio of 1.00 is a right estimate, 1.20 one that is a fifth too high.
 `reference` has learned something; the others have random weights, other layers, widths and kinds, and the same
-tokenizer. `--other` takes models on which nothing of the probe was chosen; `--large` adds one of 156 million weights,
+tokenizer. `--other` takes two other kinds, depths and widths; `--large` adds one of 156 million weights,
 which takes some minutes.
 """
 
@@ -46,7 +46,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "neox": {"kind": "GPTNeoXConfig", "layers": 6, "width": 192},
     "gemma2-deep": {"kind": "Gemma2Config", "layers": 18, "width": 64},
 }
-"""Models on which nothing of the probe was chosen."""
+"""Kinds, depths and widths that came after the others."""
 
 LARGE: dict[str, dict[str, Any]] = {"llama-large": {"kind": "LlamaConfig", "layers": 12, "width": 1024}}
 

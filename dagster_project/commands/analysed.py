@@ -1,7 +1,7 @@
 """What the analyses of a run take, by what they took elsewhere: nothing of them is counted before there are numbers.
 
-The constants are what `python -m benchmarks.analyses_fit` prints: three concepts of 101, 192 and 606 terms at 4, 8 and
-16 layers, each by itself.
+The constants are what `python -m benchmarks.analyses_fit --lines benchmarks/analyses.jsonl` prints: three concepts of
+101, 192 and 606 terms at 4, 8 and 16 layers, each by itself.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ PROFILES_FIXED, PROFILES_EACH = 4.0, 1.3e-4
 """Seconds of a processor: of a run, for libraries that are loaded and compiled; of a layer, for each prompt and each
 labelling by which it is looked at. Of profiles, with 1,000 resamples."""
 
-MAPS_FIXED, MAPS_EACH = 1.2, 0.06
+MAPS_FIXED, MAPS_EACH = 1.9, 0.043
 """Seconds of a processor: of a run; of a concept and a layer. Of maps, findings, neighbours."""
 
-UMAP_FIXED, UMAP_EACH = 6.5, 5.4e-4
+UMAP_FIXED, UMAP_EACH = 10.0, 8.5e-4
 """Seconds of a processor: of a run, most of it for compiling; of a layer, for each term. Of layouts and pictures."""
 
 ANALYSES_BYTES = 350_000
 """Of tables and pictures, for a concept and a layer; *measured* on 8 concepts and 9 layers of an embedded model."""
 
-LIBRARIES_MEMORY, HELD = 330_000_000, 10
-"""Bytes of main memory that the analyses' libraries take besides the program; and how many layers of the largest
-concept's vectors are held at once, with all that is made of them."""
+LIBRARIES_MEMORY, HELD = 640_000_000, 8
+"""Bytes of main memory that the analyses' libraries take, pictures included, besides the program; and how many
+layers of the largest concept's vectors are held at once, with all that is made of them."""
 
 _SPREAD = 1.5
 _POSITIONS, _FLOAT = 3, 4
