@@ -11,16 +11,20 @@ Run with `python -m benchmarks.deep_analyses`; prints seconds by stage and, as i
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.models import most_resident
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
 from dagster_project.defs.jobs import MEASURE
@@ -33,7 +37,8 @@ from warehouse.tables import table
 
 WITHOUT_LAYERS = ("models", "tokens")
 WITH_LAYERS = ("activations", "first_tokens", "lesions", "patches", "saliency")
-STAGES = {"profiles": PROFILED, "maps": MAPPED, "findings": ("findings",)}
+STAGES = {"profiles": PROFILED, "maps": MAPPED, "findings": ("findings",), "neighbours": ("neighbours",)}
+DRAWN = {"umap": ("projections",), "pictures": ("umap_pictures",)}
 
 
 def main() -> None:
@@ -61,6 +66,8 @@ def measure(
 ) -> dict[str, float | int]:
     """Seconds of each stage, `seconds` of the clock and `cpu_seconds` of all processors, over a stretched model.
 
+    Beside them stand what was analysed, and the bytes that this process held at its most by the end of each stage.
+
     Args:
         place: an empty folder, for a warehouse of its own.
         source: the warehouse that the model was measured into.
@@ -69,23 +76,43 @@ def measure(
         settings: concepts and draws.
         umap: whether UMAP is timed as well.
     """
-    stretch_model(Store(source), Store(place), model, layers, settings.concepts)
+    # In another process, so that what this one holds is what the analyses take.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(stretch_model, Store(source), Store(place), model, layers, settings.concepts).result()
     warehouse = Warehouse(root=str(place), concepts=str(CONCEPTS))
-    found: dict[str, float | int] = {"layers": layers, "concepts": len(warehouse.library(settings.concepts).names)}
-    stages = STAGES | ({"umap": ("projections",)} if umap else {})
+    library = warehouse.library(settings.concepts)
+    (width,) = Store(source).read("models", columns=["width"], model=model)["width"].to_pylist()
+    found: dict[str, float | int] = {
+        "layers": layers,
+        "width": width,
+        "concepts": len(library.names),
+        "terms": sum(len(concept.terms) for concept in library.concepts),
+        "prompts": sum(len(each.terms) * len(each.templates) for each in library.concepts),
+        "labelled_prompts": sum(
+            len(each.terms) * len(each.templates) * len(each.labellings) for each in library.concepts
+        ),
+        "program_memory": most_resident(),
+    }
+    stages = STAGES | (DRAWN if umap else {})
     with dg.DagsterInstance.ephemeral() as instance:
         register_models(instance, [model])
         for stage, tables in stages.items():
-            since, cpu_since = time.monotonic(), time.process_time()
+            since, cpu_since = time.monotonic(), _processor_seconds()
             _run(instance, warehouse, settings, model, tables)
             found[f"{stage}_seconds"] = round(time.monotonic() - since, 1)
-            found[f"{stage}_cpu_seconds"] = round(time.process_time() - cpu_since, 1)
+            found[f"{stage}_cpu_seconds"] = round(_processor_seconds() - cpu_since, 1)
+            found[f"{stage}_memory"] = most_resident()
             print(
                 f"{stage}: {found[f'{stage}_seconds']} s, {found[f'{stage}_cpu_seconds']} processor seconds", flush=True
             )
     found["seconds"] = round(sum(found[f"{stage}_seconds"] for stage in STAGES), 1)
     found["cpu_seconds"] = round(sum(found[f"{stage}_cpu_seconds"] for stage in STAGES), 1)
     return found
+
+
+def _processor_seconds() -> float:
+    """Seconds that this process and those that it began and saw end have computed."""
+    return sum(os.times()[:4])
 
 
 def stretch_model(source: Store, target: Store, model: str, layers: int, concepts: Sequence[str] = ()) -> None:

@@ -27,6 +27,7 @@ class Work:
         calls: of layers.
         passes: times that the weights of all layers are read.
         equivalents: the same work in plain forwards of the prompts.
+        batches: that begin at the bottom of the stack; of answers each token of one is one.
     """
 
     forwards: int = 0
@@ -34,6 +35,7 @@ class Work:
     calls: float = 0.0
     passes: int = 0
     equivalents: float = 0.0
+    batches: float = 0.0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -58,6 +60,7 @@ def sweep_work(found: Passage, shape: Outline, *, forwards: int, passes: int, to
         float(found.layers[:, CALLS].sum()),
         passes,
         float(found.layers[:, ATTENDED].sum()) / max(1, tokens * len(shape.layers)) * forwards,
+        float(found.layers[0, CALLS]),
     )
 
 
@@ -89,7 +92,7 @@ def saliency_work(batches: Sequence[tuple[int, int, bool]], shape: Outline, *, g
         flops += 3 * FORWARD * shape.vocabulary * shape.width * rows
         calls += (2 + targets) * len(shape.layers)
     equivalents = float(flops / _bare(batches, shape) * prompts) if prompts else 0.0
-    return Work(prompts, float(flops), calls, 2 * groups, equivalents)
+    return Work(prompts, float(flops), calls, 2 * groups, equivalents, len(batches))
 
 
 def answers_work(batches: Sequence[tuple[int, int]], shape: Outline, new_tokens: int) -> Work:
@@ -119,6 +122,7 @@ def answers_work(batches: Sequence[tuple[int, int]], shape: Outline, new_tokens:
         calls,
         len(batches) * (new_tokens + 1),
         flops / bare * prompts if prompts else 0.0,
+        len(batches) * (new_tokens + 1),
     )
 
 

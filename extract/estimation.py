@@ -37,6 +37,7 @@ class Estimate:
         model: its slug.
         shape: of the model.
         concepts, prompts, tokens: how many there are.
+        most_prompts: of a concept.
         assumed: what could not be known, and what is taken instead, in words.
         work: by technique.
         sweeps: times that the stack is gone up, of all concepts.
@@ -49,6 +50,7 @@ class Estimate:
     concepts: int
     prompts: int
     tokens: int
+    most_prompts: int
     assumed: tuple[str, ...]
     work: "dict[str, Work]"
     sweeps: int
@@ -164,6 +166,7 @@ def estimate(
         concepts=len(chosen),
         prompts=sum(plan.subject.prompts.num_rows for plan in chosen),
         tokens=sum(len(tokens) for plan in chosen for tokens in plan.subject.tokenized.indices),
+        most_prompts=max((plan.subject.prompts.num_rows for plan in chosen), default=0),
         assumed=tuple(_assumptions(entry, assumption, choices)),
         work={name: work for name, work in works.items() if work.calls or work.passes},
         sweeps=sweeps,

@@ -264,7 +264,7 @@ def make_task(subject: Subject, wanted: Wanted, *, seed: int) -> tuple[Task, tor
 def threads(loaded: LoadedModel) -> Iterator[int]:
     """Batches to run side by side: of a small model one a processor, each on one thread; of others one at a time."""
     before = torch.get_num_threads()
-    weights = sum(weights.numel() for weights in loaded.model.parameters())
+    weights = loaded.stands_for or sum(weights.numel() for weights in loaded.model.parameters())
     workers = side_by_side(weights, loaded.device.type)
     if weights < _SMALL:
         torch.set_num_threads(1)

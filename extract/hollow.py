@@ -92,6 +92,8 @@ def passage(task: Task, layers: int, budget: int) -> Passage:
     counts = low + step * (depth - 1)
     last_step = more.layers[-1] - less.layers[-1]
     counts[-1] = more.layers[-1] + last_step * (layers - 1 - _SHALLOW)
+    # Nothing has joined yet: batches go through the first layer as they are made, and are cut behind it.
+    counts[0] = more.layers[0]
     # Streams share calls as far as they fill the budget, which few of them may not do.
     counts[:-1, CALLS] = np.maximum(counts[:-1, CALLS], counts[:-1, ATTENDED] / budget)
     further = layers - 1 - _SHALLOW

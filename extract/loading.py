@@ -35,12 +35,14 @@ class LoadedModel:
         entry: which one.
         model, tokenizer: as transformers has them.
         quantization: what its weights are stored or held as, where that is not their type.
+        stands_for: weights of the model whose stand-in this is, in a trial; they decide how many threads it gets.
     """
 
     entry: ModelEntry
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     quantization: str | None = None
+    stands_for: int | None = None
 
     @property
     def device(self) -> "torch.device":

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from extract.holding import HOLES, LIBRARIES
 from extract.library import load_library
 from extract.models import ModelEntry
 from extract.planned import Choices
-from extract.probing import _fastest
 from extract.room import Room, refusals
-from extract.speed import Speed, technique_seconds
+from extract.speed import EFFECTS, Pace, Speed, technique_seconds
+from extract.trials import in_turns
 
 CHOICES = Choices(sample=4, held_out=0, answers=1, new_tokens=3)
 
@@ -78,28 +79,55 @@ def test_holes_of_the_heap_are_in_what_is_taken_of_main_memory_at_most(folder: P
     assert apart.peak == apart.weights + max(max(apart.streams, apart.floor) + apart.work, apart.alone)
 
 
-def test_a_trial_takes_its_fastest_round_and_the_first_does_not_count() -> None:
+def test_trials_take_turns_and_the_quartile_of_each_counts_without_its_first_round() -> None:
     now = 0.0
-    rounds = iter([0.01, 5.0, 0.4, 3.0])
+    order: list[str] = []
+
+    def trial(name: str, seconds: list[float]) -> Callable[[], None]:
+        rounds = iter(seconds)
+
+        def run() -> None:
+            nonlocal now
+            order.append(name)
+            now += next(rounds)
+
+        return run
+
+    one, other = trial("one", [0.01, 1.0, 0.3, 0.5, 2.0]), trial("other", [0.02, 0.4, 0.2, 0.6, 3.0])
+    assert in_turns([one, other], lambda: now) == pytest.approx([0.5, 0.4])
+    assert order == ["one", "other"] * 5
+
+
+def test_long_trials_are_run_twice_and_the_faster_round_counts() -> None:
+    now = 0.0
+    rounds = iter([1.0, 9.0, 8.0])
 
     def run() -> None:
         nonlocal now
         now += next(rounds)
 
-    assert _fastest(run, lambda: now) == pytest.approx(0.4)
-    assert list(rounds) == [3.0]
+    assert in_turns([run], lambda: now) == pytest.approx([8.0])
 
 
-def test_a_technique_takes_what_is_counted_times_what_its_own_trial_took_longer(folder: Path) -> None:
+def test_a_technique_takes_what_is_counted_at_its_own_pace(folder: Path) -> None:
     made = _estimated(folder, shared=True)
-    work = Work(forwards=10, flops=100.0, calls=2.0, passes=1, equivalents=1.0)
+    work = Work(forwards=10, flops=100.0, calls=2.0, passes=1, equivalents=1.0, batches=3.0)
     made = replace(made, work=dict.fromkeys(("activations", "lesions", "answers", TWIN), work), tables={})
-    speed = Speed(3.0, 50.0, 1.0, None, tried=True, beside={"activations": 2.0, "answers": 5.0})
-    counted = 2 * 3.0 + 100 / 50
-    found = {name: (low * high) ** 0.5 for name, (low, high) in technique_seconds(made, speed).items()}
-    assert found == pytest.approx(
-        {"activations": 2 * counted, "lesions": counted, "answers": 5 * counted, TWIN: 2 * counted}
+    paces = {EFFECTS: Pace(0.5, 3.0, 50.0), "activations": Pace(1.0, 6.0, 25.0), "answers": Pace(0.0, 15.0, 10.0)}
+    found = technique_seconds(made, Speed(paces, 1.0, None, tried=True))
+    middle = {name: (low * high) ** 0.5 for name, (low, high) in found.items()}
+    read = 3 * 1.0 + 2 * 6.0 + 100 / 25
+    lesioned = 3 * 0.5 + 2 * 3.0 + 100 / 50
+    assert middle == pytest.approx(
+        {"activations": read, "lesions": lesioned, "answers": 2 * 15.0 + 100 / 10, TWIN: read}
     )
+
+
+def test_where_the_engine_was_not_tried_the_longer_of_operations_and_reads_counts() -> None:
+    work = Work(flops=100.0, calls=2.0, batches=3.0)
+    speed = Speed({EFFECTS: Pace(0.0, 3.0, 50.0)}, 1.0, 10.0, tried=False)
+    assert speed.seconds("lesions", work, layer_bytes=5.0) == pytest.approx(2 * 3.0 + 100 / 50)
+    assert speed.seconds("lesions", work, layer_bytes=50.0) == pytest.approx(2 * 3.0 + 2 * 50 / 10)
 
 
 def test_a_benchmark_that_is_told_to_end_leaves_as_an_exception_does() -> None:

@@ -27,7 +27,7 @@ from extract import sweep as sweeping
 from extract.costs import sweep_work
 from extract.estimation import Estimate, estimate
 from extract.extraction import run_sweep
-from extract.hollow import ATTENDED, MLP, PROJECTED, passage
+from extract.hollow import ATTENDED, MLP, PROJECTED, _dry, passage
 from extract.interventions import Lesion, Patch
 from extract.job.extracting import TABLES
 from extract.job.progress import for_console
@@ -121,6 +121,11 @@ def test_hollow_layers_count_every_token_that_goes_through_real_ones(layers: int
     sweeping.sweep(machine, task, budget=BUDGET)
     found = passage(task, layers, BUDGET)
     assert found.layers[:, [PROJECTED, ATTENDED, MLP]].tolist() == counted.tolist()
+
+
+@pytest.mark.parametrize("task", [EVERYTHING, USUAL, READING])
+def test_batches_of_a_deep_sweep_are_those_that_begin_at_its_bottom(task: Task) -> None:
+    assert passage(task, 9, 16).layers[0].tolist() == _dry(task, 9, 16).layers[0].tolist()
 
 
 @pytest.mark.parametrize("task", [USUAL, READING])

@@ -128,7 +128,7 @@ def estimate(
 
         with console(error=True).status(f"{entry.slug}: time"):
             seconds = technique_seconds(made, probe(entry, shape, library, kind))
-            seconds["analyses"] = analyses_seconds(made)
+            seconds |= analyses_seconds(made, library)
     why, instead = verdict(made, room, host)
     if as_json:
         print_json(as_object(made, room, seconds, why, instead))

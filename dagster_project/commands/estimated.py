@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dagster_project.commands.analysed import analyses_bytes
+from dagster_project.commands.analysed import analyses_bytes, analyses_memory, peak
 
 if TYPE_CHECKING:
     from extract.estimation import Estimate
@@ -46,7 +46,8 @@ def as_object(
         "memory": {
             **vars(need),
             "program": room.program,
-            "peak": room.program + need.peak,
+            "analyses": analyses_memory(made),
+            "peak": peak(made, room),
             "least": room.program + need.least,
         },
         "disk": {
@@ -88,7 +89,8 @@ def print_estimate(made: "Estimate", room: "Room", seconds: Mapping[str, tuple[f
         for name, work in made.work.items()
     ]
     total = made.total
-    rows.append(["analyses", "profiles, maps, pictures", "", "", "", "", _times(seconds, "analyses")])
+    rows.append(["analyses", "profiles, maps, findings", "", "", "", "", _times(seconds, "analyses")])
+    rows.append(["umap", "layouts and their pictures", "", "", "", "", _times(seconds, "umap")])
     rows.append(
         [
             "in all",
@@ -105,9 +107,10 @@ def print_estimate(made: "Estimate", room: "Room", seconds: Mapping[str, tuple[f
     out.print()
     program = f"{size(room.program)} of the program itself, " if room.program else ""
     out.print(
-        f"Memory: {size(room.program + need.peak)} at most, {size(room.program + need.least)} at least ({program}"
+        f"Memory: {size(peak(made, room))} at most, {size(room.program + need.least)} at least ({program}"
         f"{size(need.weights)} of weights, {size(need.streams)} of streams in {made.sweeps} sweeps, {size(need.work)} "
-        f"at work); {room.device} has {size(room.memory)}."
+        f"at work; afterwards {size(analyses_memory(made))} of main memory for analyses); {room.device} has "
+        f"{size(room.memory)}."
     )
     tables = [*sorted(made.tables.items(), key=lambda each: -each[1][1])]
     named = ", ".join(f"{name} {size(each)} ({rows:,} rows)" for name, (rows, each) in tables[:4])
