@@ -24,7 +24,7 @@ from extract.planned import Choices, Plan, plans, tokenizer_of
 from extract.saliency import extract_saliency
 from extract.sizes import rows_in
 from extract.speed import EFFECTS, Tried
-from extract.standin import of_first_templates, of_one_template, stand_in, within
+from extract.standin import LARGEST_VOCABULARY, of_first_templates, of_one_template, stand_in, within
 from warehouse.errors import InputError
 
 SHALLOW, DEEP = 2, 8
@@ -95,8 +95,6 @@ def tried(
 
 def standing_weights(shape: Outline, layers: int) -> int:
     """Weights of a stand-in of so many layers."""
-    from extract.standin import LARGEST_VOCABULARY
-
     return sum(layer.weights for layer in shape.layers[:layers]) + 2 * shape.width * min(
         shape.vocabulary, LARGEST_VOCABULARY
     )
