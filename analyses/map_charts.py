@@ -162,12 +162,14 @@ def _map_title(shown: _Map, models: Sequence[str]) -> str:
         )
     # A control says nothing of medical knowledge; a concept of several labellings counts with each.
     medical = said.filter(~pl.col("row").str.starts_with("control: "), pl.col("verdict") != "not measured")
-    labelled = medical.filter(pl.col("labelling") != "")
+    every, labelled = medical, medical.filter(pl.col("labelling") != "")
     medical = labelled if len(labelled) else medical
     localised = medical.filter(pl.col("verdict") == "localised")
     if localised.is_empty():
         return f"{named} localises none of {len(medical)} medical labellings"
-    share = medical["first_half_share"].drop_nulls()
+    # As the claim `first-half` does: each concept weighs the same, and says what it says as a whole.
+    concepts = every.sort("labelling").unique(["model", "concept"], keep="first", maintain_order=True)
+    share = concepts.filter(pl.col("verdict") != "not known")["first_half_share"].drop_nulls()
     where = f"; {sum(share) / len(share):.0%} of the weight is in the first half of the layers" if len(share) else ""
     return f"{named} localises {len(localised)} of {len(medical)} medical labellings{where}"
 

@@ -192,7 +192,10 @@ def _verdict(evidence: Evidence, concept: str, labelling: str | None) -> str:
 
 
 def _command(model: str, concept: str) -> str:
-    return f"`vesalius run --model {model} --only {concept}` with the control concepts named beside it measures it."
+    return (
+        f"If the library has it (`vesalius concepts list`), `vesalius run --model {model} --only {concept}` with the "
+        "control concepts named beside it measures it."
+    )
 
 
 def _candidates(evidence: Evidence, concept: str, labelling: str) -> tuple[Candidate, ...]:

@@ -21,7 +21,7 @@ from rich.table import Table as RichTable
 from dagster_project.commands.output import as_json
 from dagster_project.summary import Line
 from extract.prompts import ConceptCount
-from warehouse.atomic import replacing
+from warehouse.atomic import disk_errors, replacing
 from warehouse.errors import QueryError
 from warehouse.sql_files import NamedQuery
 
@@ -186,7 +186,7 @@ def _write_text(text: str, path: Path) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, disk_errors(path):
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -20,6 +20,9 @@ from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES
 from analyses.atlas.library import concepts_of
 from analyses.atlas.packing import NOTHING, Pack, packed, read, read_decimals, unpack
 from analyses.atlas.precision import MOST, WHOLE, detail_layers
+from analyses.atlas.telling import believe, verdict_rows
+from analyses.validity import ASIDE_FILE, kept_validation
+from analyses.validity_summary import summarize_validation
 from benchmarks.atlas_tables import ASKED, Library, Made, model_tables, named_terms, shared_tables
 from warehouse.catalog import build_catalog
 from warehouse.errors import InputError
@@ -462,3 +465,23 @@ def test_the_page_asks_for_tables_of_the_registry_alone() -> None:
     assert all(table(name).name == name for name in (*SHARED_TABLES, *MODEL_TABLES))
     assert set(model_tables("m", Made(2), LIBRARY)) == set(MODEL_TABLES)
     assert set(shared_tables(LIBRARY)) == set(SHARED_TABLES)
+
+
+def test_how_far_maps_are_to_be_believed_is_told_of_models_held_aside_too() -> None:
+    chosen, aside = (
+        summarize_validation(pl.DataFrame(rows)) for rows in (kept_validation(), kept_validation(ASIDE_FILE))
+    )
+    alone, both = believe(chosen), believe(chosen, aside)
+    rows = pl.DataFrame(kept_validation(ASIDE_FILE)).filter(technique="consensus")
+    planted, spread = rows.filter(pl.col("hit").is_not_null()), rows.filter(kind="spread")
+    assert both.startswith(alone.removesuffix("."))
+    assert f"it was so for {int(planted['hit'].sum())} of {len(planted)}" in both
+    assert both.endswith(f"it called {int(spread['localised'].sum())} localised.")
+    assert believe([], aside) == ""
+
+
+def test_a_verdict_without_layers_tells_how_many_other_maps_name_one() -> None:
+    row = {"concept": "drugs", "labelling": "field", "name": "drugs", "places": "", "planted": [], "confidence": 0.9}
+    row |= {"lost": [None] * 3, "first_half": [None] * 3, "cells": [0.1, 0.9], "agreement": [0.7, 0.8]}
+    header = {"model": "m", "maps": {"consensus": [row | {"verdict": said} for said in ("localised", "not localised")]}}
+    assert [told["agreement"] for told in verdict_rows(header)] == ["80%", "70%"]

@@ -398,6 +398,8 @@ def test_a_named_query_takes_values(vesalius: Invoke) -> None:
     assert "tiny-qwen" in vesalius("sql", "best-layers").stdout
     assert "colours" in vesalius("sql", "best-layers", "--param", "metric=silhouette_cosine").stdout
     assert "colours" not in vesalius("sql", "best-layers", "-p", "metric=r2_umap").stdout
+    empty = vesalius("sql", "localisations", "-p", "model=nosuch")
+    assert "No rows. There is no model 'nosuch'; there are: tiny-qwen" in empty.stderr
 
 
 def test_rows_are_saved_in_three_formats(vesalius: Invoke, tmp_path: Path) -> None:
@@ -413,6 +415,9 @@ def test_rows_are_saved_in_three_formats(vesalius: Invoke, tmp_path: Path) -> No
 
 
 def test_csv_goes_to_standard_output_too(vesalius: Invoke) -> None:
+    refused = vesalius("sql", "SELECT 1 AS one", "--csv", "/proc/x.csv")
+    assert refused.exit_code == ExitCode.FAILED
+    assert refused.stderr.startswith("error: Can't write /proc/x.csv")
     assert vesalius("sql", "SELECT 1 AS one, 'a,b' AS two", "--csv", "-").stdout == 'one,two\n1,"a,b"\n'
     assert vesalius("sql", "SELECT 1 AS one", "--csv").stdout == "one\n1\n"
     assert json.loads(vesalius("sql", "SELECT 1 AS one", "--json").stdout) == [{"one": 1}]

@@ -106,6 +106,7 @@ def marks(technique, best, concept="drugs", labelling="specialty", layers=4):
             "position": "last",
             "layer": layer,
             "marked": 0.9 if layer == best else 0.1,
+            "value": 1.0 if layer == best else 0.0,
         }
         for layer in range(layers)
     ]
@@ -239,6 +240,11 @@ def test_techniques_agree_where_they_name_the_same_layer_more_than_chance():
     row = judged("techniques-agree", marks=pl.DataFrame(apart))
     assert (row["estimate"], row["verdict"], row["null_p"]) == (0.0, "refuted", 1.0)
     assert "drugs · l0" in row["sentence"]
+    # Of several layers that stand out in as many resamples the strongest is the one that a technique names.
+    several = [row | {"marked": 0.9} if row["layer"] in {0, 2} else row for row in same]
+    assert judged("techniques-agree", marks=pl.DataFrame(several))["estimate"] == 1.0
+    mixed = [row | {"marked": 0.9} if row["layer"] == 0 and row["technique"] == "patches" else row for row in same]
+    assert judged("techniques-agree", marks=pl.DataFrame(mixed))["estimate"] == 1.0
     alone = judged("techniques-agree", marks=pl.DataFrame(marks("lesions", 2)))
     assert (alone["verdict"], alone["estimate"]) == ("undecided", None)
 

@@ -67,6 +67,16 @@ def test_the_title_without_plants_counts_what_is_localised():
     assert "25%" in said
 
 
+def test_the_share_in_the_title_is_the_finding_s_a_concept_weighing_as_much_as_another():
+    cells, verdicts = mapped()
+    own = keys("m", "drugs", "", "consensus")
+    whole = {"verdict": "localised", "first_half_share": 0.5, "sentence": "Made up.", "confidence": 0.5, "places": ""}
+    two = verdicts.filter(concept="drugs").with_columns(labelling=pl.lit("mechanism"), first_half_share=pl.lit(0.75))
+    more = pl.concat([verdicts, two, pl.DataFrame([own | whole])], how="diagonal_relaxed")
+    # Drugs say 0.5 as a whole, diseases 0.25; over labellings it would be 42%.
+    assert "38% of the weight" in title(map_charts.knowledge_map_chart(cells, more, None, None, ROLES))
+
+
 def test_knowledge_that_is_spread_over_all_layers_is_not_outlined():
     spread = PLANTS.with_columns(kind=pl.lit("spread"))
     chart = map_charts.knowledge_map_chart(*mapped(), None, spread, ROLES)

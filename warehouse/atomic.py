@@ -112,8 +112,8 @@ def disk_errors(path: Place) -> Iterator[None]:
                 f"{reason}. Free space or set TMPDIR to another folder; the last good file is untouched."
             ) from error
         raise StoreError(
-            f"Can't write {path}: {reason}. Free space or choose another place with --warehouse; the last good file "
-            "is untouched."
+            f"Can't write {path}: {reason}. Free space, or choose another place (--out, --warehouse); the last good "
+            "file is untouched."
         ) from error
 
 

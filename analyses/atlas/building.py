@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import polars as pl
 import vl_convert
 from markupsafe import Markup
 
@@ -27,6 +28,7 @@ from analyses.atlas.models import model_part
 from analyses.atlas.packing import Pack, packed
 from analyses.atlas.profiles import shown
 from analyses.atlas.specs import page_charts
+from analyses.validity import ASIDE_FILE, kept_validation
 from analyses.validity_summary import summarize_validation
 from warehouse.errors import InputError
 from warehouse.versions import CODE_VERSION
@@ -83,6 +85,7 @@ def build_atlas(
     headers, blocks = [headers[place] for place in order], [blocks[place] for place in order]
     validation = shared["validation"]
     judged = [] if validation.is_empty() else summarize_validation(validation)
+    aside = summarize_validation(pl.DataFrame(kept_validation(ASIDE_FILE))) if judged else []
     style, script = (_inline(text) for text in (_style(), _script()))
     page = _template().render(
         # The bundle is run as it is unpacked, so its hash is that of its own text.
@@ -94,7 +97,7 @@ def build_atlas(
         ],
         techniques=_TECHNIQUES,
         charts=[{"name": name, "title": title} for name, title, _ in charts],
-        believe=telling.believe(judged),
+        believe=telling.believe(judged, aside),
         closed_loop=telling.closed_loop(shared["edits"]),
         published_rows=telling.published_rows(shared["published"]),
         validity_rows=telling.validity_rows(judged),

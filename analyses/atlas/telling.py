@@ -84,13 +84,14 @@ def _share(ends: Sequence[float | None]) -> str:
 
 
 def _agreement(row: dict[str, Any]) -> str:
-    """Of a concept that is localised the least agreement of its marked layers."""
-    marked = [
+    """The least agreement of its marked layers, or of all layers where none is marked: other maps may mark one."""
+    is_localised = row["verdict"] == "localised"
+    told = [
         agreed
         for cell, agreed in zip(row["cells"], row["agreement"], strict=True)
-        if cell is not None and agreed is not None and cell >= MARKED
+        if cell is not None and agreed is not None and (cell >= MARKED or not is_localised)
     ]
-    return f"{min(marked):.0%}" if marked and row["verdict"] == "localised" else _NOTHING
+    return f"{min(told):.0%}" if told and row["verdict"] in {"localised", "not localised"} else _NOTHING
 
 
 def findings(header: dict[str, Any]) -> list[dict[str, Any]]:
@@ -199,23 +200,35 @@ def _place(source: str) -> str:
     return f"…/{'/'.join(parts[-2:])}" if source.startswith(("/", "~")) or len(parts) > 3 else source
 
 
-def believe(found: Sequence[Summary]) -> str:
-    """How far a map is to be believed, in a sentence; empty where no model was planted."""
-    maps = {each.kind: each for each in found if each.technique == "consensus"}
+def believe(found: Sequence[Summary], aside: Sequence[Summary] = ()) -> str:
+    """How far a map is to be believed, in sentences; empty where no model was planted.
+
+    Args:
+        found: what the planted models come to that contrasts were chosen by.
+        aside: the same of those of another recipe, which nothing was fitted to.
+    """
+    maps, others = ({each.kind: each for each in told if each.technique == "consensus"} for told in (found, aside))
     if "" not in maps:
         return ""
-    over_all, spread = maps[""], maps.get("spread")
     sentence = (
-        f"How far to believe a map: in other models, knowledge was planted, that is, put into known layers on purpose. "
-        f"For {round(over_all.hit * over_all.relations)} of {over_all.relations} such relations the layer that the map "
-        "was surest of was one of those"
+        "How far to believe a map: in other models, knowledge was planted, that is, put into known layers on purpose. "
+        f"For {_hits(maps[''])} such relations the layer that the map was surest of was one of those"
     )
-    if spread is None:
+    if "spread" in maps:
+        sentence += f"; of {_called(maps['spread'])} localised all the same"
+    if "" not in others:
         return f"{sentence}."
+    sentence += f". In models made otherwise and held aside it was so for {_hits(others[''])}"
+    return f"{sentence}, and of {_called(others['spread'])} localised." if "spread" in others else f"{sentence}."
+
+
+def _hits(over_all: Summary) -> str:
+    return f"{round(over_all.hit * over_all.relations)} of {over_all.relations}"
+
+
+def _called(spread: Summary) -> str:
     called = round(spread.localised * spread.relations)
-    return (
-        f"{sentence}; of {spread.relations} that were spread over all layers it called {called} localised all the same."
-    )
+    return f"{spread.relations} that were spread over all layers it called {called}"
 
 
 def published_rows(published: pl.DataFrame) -> list[list[str]]:

@@ -101,7 +101,10 @@ def jumps_follow_spelling(evidence: Evidence) -> Measured | Missing:
     jumping = written.filter("jumps")
     chance = as_float(written["seam"].mean())
     if jumping.is_empty():
-        return Missing(f"None of {len(seams)} steps between ages stands out at any layer: there is no jump to explain.")
+        return Missing(
+            f"None of {len(seams)} steps between ages stands out at any layer in neutral prompts: "
+            "there is no jump to explain."
+        )
     hits = int(jumping["seam"].sum())
     low, high = share_interval(hits, len(jumping))
     return Measured(

@@ -80,13 +80,16 @@ def localised(evidence: Evidence) -> Measured | Missing:
 
 
 def techniques_agree(evidence: Evidence) -> Measured | Missing:
-    """How often lesions and patches name the same layer, give or take a tenth of the stack, against chance."""
+    """How often lesions and patches name the same layer, give or take a tenth of the stack, against chance.
+
+    The layer that a technique names is the one that stands out in most resamples; of several, the strongest.
+    """
     marks = evidence.medical("marks", mode="consensus").filter(pl.col("technique").is_in(["lesions", "patches"]))
     layers = int(marks["layer"].max() or 0) + 1  # type: ignore[arg-type]
     tolerance = layers // 10
     favourites = (
         marks.filter(pl.col("marked") >= _MARKED)
-        .sort("marked", "layer", descending=[True, False])
+        .sort("marked", "value", "layer", descending=[True, True, False])
         .unique(["concept", "labelling", "technique"], keep="first", maintain_order=True)
     )
     keys = ["concept", "labelling"]
@@ -107,7 +110,8 @@ def techniques_agree(evidence: Evidence) -> Measured | Missing:
         hits / len(both),
         low,
         high,
-        basis=f"{counted(len(both), 'labelling')} of medical concepts that both techniques mark; {near} counts",
+        basis=f"{counted(len(both), 'labelling')} of medical concepts that both techniques mark; {near} counts, of "
+        "the layers that stand out in most resamples the strongest",
         said=f"Lesions and patches name {near} for {hits} of {counted(len(both), 'labelling')}; by chance it would be "
         f"{np.mean(within):.0%} of them.{but}",
         null_mean=float(np.mean(within)),

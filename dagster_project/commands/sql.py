@@ -72,11 +72,25 @@ def sql(
             _converse(connection)
             return
         rows = answer(connection, sys.stdin.read() if query is None else query, values)
+        if not rows.num_rows:
+            typer.echo(f"No rows.{_unknown_names(connection, values)}", err=True)
     for path, write in ((csv, terminal.write_csv), (json, terminal.write_json), (parquet, terminal.write_parquet)):
         if path is not None:
             write(rows, path)
     if csv is None and json is None and parquet is None:
         show(rows)
+
+
+def _unknown_names(connection: "DuckDBPyConnection", values: dict[str, str]) -> str:
+    """Which of the models and concepts that were asked for are not there, and what is."""
+    from warehouse.query import ask
+
+    told = ""
+    for name in values.keys() & {"model", "concept"}:
+        known = ask(connection, f"SELECT DISTINCT {name} FROM {name}s ORDER BY {name}", {})[name].to_pylist()
+        if values[name] not in known:
+            told += f" There is no {name} {values[name]!r}; there are: {', '.join(known) or 'none'}."
+    return told
 
 
 def is_conversation() -> bool:
