@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from extract.completeness import completeness
 from extract.entries import PLACEMENTS
+from extract.heap import give_back_large_blocks
 from extract.models import ModelEntry, model_files, model_fingerprint
 from extract.quantizing import quantized
 from extract.untrained import auto_class, random_model
@@ -124,6 +125,8 @@ def load_model(
     if entry.is_untrained and where != "none":
         raise ModelError(f"{entry.slug} is made whole in memory: it can't be loaded with a device map.")
     model_files(entry)
+    if where != "none":
+        give_back_large_blocks()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(entry.path, **options)
