@@ -16,7 +16,7 @@ SYNOPSIS = (
 )
 
 BEGIN = (
-    ("vesalius run --model reference", "measure a model that comes along, and draw its maps: a minute or two"),
+    ("vesalius run --model reference", "measure a model that comes along, and draw its maps: some minutes"),
     ("vesalius open", "look at all maps on one page, offline"),
     ("vesalius findings", "read what was found, claim by claim, with intervals"),
 )
