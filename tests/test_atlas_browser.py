@@ -24,7 +24,7 @@ from analyses.atlas.profiles import SHOWN
 from analyses.atlas.specs import LEFT, RIGHT
 from analyses.contrasts import best_contrasts, contrasts
 from analyses.metric_words import unit_of
-from benchmarks.atlas_tables import ASKED, Made, model_tables, named_terms, shared_tables
+from benchmarks.atlas_tables import ASKED, TEMPLATES, Made, model_tables, named_terms, shared_tables
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="needs a Chromium: apt-get install chromium, or VESALIUS_CHROMIUM"
@@ -521,12 +521,60 @@ def test_a_deep_link_shows_what_it_says_and_back_and_forward_follow(atlas: Atlas
     expect(atlas.page.locator("#term h3")).to_have_text("a.b[c].d")
     atlas.page.locator("#model").select_option("shallow")
     atlas.expect_state(model="shallow")
-    expect(atlas.page.locator("#layer-name")).to_have_text("layer 5")
+    expect(atlas.page.locator("#layer-name")).to_have_text(named(surest("shallow", "drugs", "paper")))
     atlas.page.go_back()
     expect(atlas.page.locator("#model")).to_have_value("other")
     expect(atlas.page.locator("#layer-name")).to_have_text("layer 7")
     atlas.page.go_forward()
     expect(atlas.page.locator("#model")).to_have_value("shallow")
+
+
+def surest(model: str, concept: str, mode: str = "consensus") -> int:
+    """The layer that a row of a map is surest of."""
+    rows = TABLES[model]["knowledge_map"].filter(concept=concept, labelling=ASKED, mode=mode)
+    return int(rows.sort("confidence", "layer", descending=[True, False])["layer"][0])
+
+
+def test_another_row_or_model_is_looked_at_where_it_is_surest_and_an_address_where_it_says(atlas: Atlas) -> None:
+    layer, row, model = (atlas.page.locator(f"#{name}") for name in ("layer-name", "row", "model"))
+    assert len({2, surest("shallow", "stages"), surest("other", "stages"), surest("other", "drugs")}) == 4
+    row.select_option(f"stages|{ASKED}")
+    atlas.expect_state(concept="stages", layer=str(surest("shallow", "stages")))
+    expect(layer).to_have_text(named(surest("shallow", "stages")))
+    model.select_option("other")
+    expect(layer).to_have_text(named(surest("other", "stages")))
+    row.select_option(f"drugs|{ASKED}")
+    expect(layer).to_have_text(named(surest("other", "drugs")))
+    # What is not localised has no layer of its own: the one that was looked at stays, and is taken along.
+    atlas.go(**{**DRUGS, "model": "other"}, layer=4)
+    row.select_option(f"control-words|{ASKED}")
+    atlas.expect_state(concept="control-words", layer="4")
+    # The same row chosen by the layer's own control, or by Back and an address, is where that says.
+    atlas.page.go_back()
+    atlas.expect_state(concept="drugs", layer="4")
+    expect(layer).to_have_text("layer 4")
+    atlas.go(model="shallow", concept="stages", labelling=ASKED, layer=0)
+    atlas.expect_state(concept="stages", layer="0")
+
+
+def test_the_loss_of_a_prompt_is_called_raw_where_the_map_marks_no_layer(atlas: Atlas) -> None:
+    look = atlas.page.locator("#look")
+    atlas.go(**DRUGS, layer=surest("shallow", "drugs"))
+    expect(look).to_contain_text("Prompt to look at: ")
+    expect(look).not_to_contain_text("raw")
+    atlas.go(**DRUGS, layer=5)
+    expect(look).to_contain_text("The map does not mark layer 5.")
+    lesions = TABLES["shallow"]["lesions"].filter(concept="control-words", lesion="resample", part="layer", layer=5)
+    held = [name for name, _, is_held_out, _, _ in TEMPLATES if is_held_out]
+    cost = (pl.col("intact_log_probability") - pl.col("log_probability")).max()
+    most = lesions.filter(~pl.col("template").is_in(held)).select(cost).item()
+    expect(look).to_contain_text("That is the raw loss")
+    told = re.search(r"of the control control-words a prompt loses ([\d.\u2212]+) nats", look.inner_text())
+    assert told is not None
+    assert number(told[1]) == pytest.approx(most, abs=2e-3, rel=5.1e-3)
+    atlas.go(model="shallow", concept="control-words", labelling=ASKED, layer=5)
+    expect(look).to_contain_text("No layer stands out.")
+    expect(look).to_contain_text("any concept may lose as much")
 
 
 @pytest.mark.parametrize(

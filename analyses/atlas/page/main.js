@@ -2,6 +2,8 @@
 
 let drawing = 0;
 let current = null;
+/** Whether another row or model was chosen, and no layer with it: its own surest layer is looked at, as links to it do. */
+let isSeeking = false;
 
 /** Look at something else: a deliberate choice, that Back returns from. */
 function go(change) {
@@ -25,6 +27,8 @@ async function settle(token) {
   }
   const own = rows.filter((row) => row.concept === state.concept).map((row) => row.labelling);
   if (!own.includes(state.labelling ?? "")) state.labelling = own.find(Boolean) ?? own[0];
+  if (isSeeking && rowOf(block).verdict === "localised") delete state.layer;
+  isSeeking = false;
   state.layer = Math.min(Math.max(state.layer ?? likeliest(rowOf(block)), -1), block.header.layers - 1);
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
@@ -56,6 +60,7 @@ async function draw({ change = {}, lasting = false } = {}) {
   if (change.concept && change.concept !== state.concept) {
     for (const key of ["term", "colour", "label", "path"]) if (!(key in change)) delete state[key];
   }
+  isSeeking = !("layer" in change) && (isSeeking || ["model", "concept", "labelling"].some((key) => key in change && change[key] !== state[key]));
   Object.assign(state, change);
   if ("concept" in change) suggest("");
   const block = await settle(token);
@@ -86,11 +91,15 @@ function paint(block) {
   drawPicture(block);
 }
 
-/** Which prompt to look at: the one that loses most with this layer. */
+/**
+ * Which prompt to look at: the one that loses most with this layer. Its loss is raw: where the map does not mark the
+ * layer, it stands beside what prompts of control concepts lose there.
+ */
 function drawLook(block) {
   const place = document.getElementById("look");
   const { at, rows } = state.layer < 0 ? { rows: [] } : costliest(block, 1);
-  const key = rows.length ? `${state.model}|${state.concept}|${labellingFor(block)}|${at.layer}` : "";
+  const doubt = rows.length ? doubtOf(block, at) : null;
+  const key = rows.length ? `${state.model}|${state.concept}|${labellingFor(block)}|${at.layer}|${doubt?.marked}` : "";
   if (place.dataset.key === key) return;
   place.dataset.key = key;
   if (!rows.length) return place.replaceChildren();
@@ -100,9 +109,41 @@ function drawLook(block) {
     document.querySelector('[data-panel="term"]').scrollIntoView();
   };
   place.replaceChildren(
-    "Prompt to look at: ", make("button", { type: "button", class: "term", onclick: show }, `${row.text} …`),
-    ` “${row.answer ?? "its answer"}” loses ${number(row.cost)} nats without ${layerName(at.layer)}.`,
+    doubt ? `${doubt.marked} The prompt that loses most there: ` : "Prompt to look at: ",
+    make("button", { type: "button", class: "term", onclick: show }, `${row.text} …`),
+    ` “${row.answer ?? "its answer"}” loses ${number(row.cost)} nats without ${layerName(at.layer)}.${doubt ? ` ${doubt.raw}` : ""}`,
   );
+}
+
+/** Why a loss at a layer tells nothing of the row by itself; null where the map marks the layer. */
+function doubtOf(block, at) {
+  const row = rowOf(block);
+  const isLocalised = row.verdict === "localised";
+  if (isLocalised && classOf(row.cells[at.layer], state.mode) >= 0) return null;
+  const marked = isLocalised ? `The map does not mark ${layerName(at.layer)}.` : `${row.verdict === "not localised" ? "No layer stands out" : `This row is ${row.verdict}`}.`;
+  const control = costliestControl(block, at);
+  const raw = "That is the raw loss, controls not taken off: ";
+  return { marked, raw: raw + (control ? `of the control ${control.concept} a prompt loses ${number(control.cost)} nats there.` : "any concept may lose as much.") };
+}
+
+/** The largest raw loss of a control's prompt at a detail layer, of another concept than the one that is looked at. */
+function costliestControl(block, at) {
+  block.costliest ??= new Map();
+  if (!block.costliest.has(at.place)) {
+    block.costliest.set(at.place, Object.entries(block.header.concepts)
+      .filter(([concept, { effects }]) => effects && conceptOf(concept).role === "control")
+      .map(([concept, { effects }]) => {
+        let cost = -Infinity;
+        for (let i = 0; i < effects.n; i += 1) {
+          const under = decimal(block, effects.under, at.place * effects.n + i);
+          if (under != null) cost = Math.max(cost, decimal(block, effects.intact, i) - under);
+        }
+        return { concept, cost };
+      })
+      .filter(({ cost }) => cost > -Infinity));
+  }
+  const others = block.costliest.get(at.place).filter(({ concept }) => concept !== state.concept);
+  return others.length ? others.reduce((one, two) => (two.cost > one.cost ? two : one)) : null;
 }
 
 let waiting = null;
