@@ -117,7 +117,10 @@ def context() -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
-    charts = [("validity_chart", "How well each technique finds what was planted.", SAME_FOR_ALL)]
+    charts = [
+        ("validity_chart", "How well each technique finds what was planted.", SAME_FOR_ALL),
+        ("wide_chart", "One that is wider than its panel.", {**SAME_FOR_ALL, "width": 1300}),
+    ]
     path.write_bytes(build_atlas(shared_tables(LIBRARY), list(TABLES), TABLES.__getitem__, charts))
     return path
 
@@ -454,14 +457,31 @@ def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
 
 
 def test_a_chart_that_says_the_same_for_all_models_is_drawn_and_leaves_as_svg(atlas: Atlas) -> None:
-    figure = atlas.page.locator("figure.white")
-    expect(figure.locator("canvas")).to_have_count(1)
+    figure = atlas.page.locator("figure.white").first
+    expect(figure.locator("[data-chart] svg")).to_have_count(1)
     with atlas.page.expect_download() as offered:
         figure.locator("button", has_text="SVG").click()
     assert offered.value.suggested_filename == "validity_chart.svg"
     content = Path(offered.value.path()).read_text(encoding="utf-8")
     assert "planted" in content
     assert ElementTree.fromstring(content)[0].text == "How well each technique finds what was planted."
+
+
+def test_a_wide_chart_has_the_width_of_its_panel_and_on_a_phone_says_that_it_is_scrolled(atlas: Atlas) -> None:
+    atlas.load(**DRUGS, layer=2)
+    figure = atlas.page.locator("figure.white", has_text="One that is wider")
+    drawing, hint = figure.locator("[data-chart] svg"), figure.locator(".aside")
+    expect(drawing).to_be_visible()
+    assert float(drawing.get_attribute("width") or 0) > 1300
+    widths = "(it) => { const scroll = it.querySelector('.scroll'); return [scroll.scrollWidth, scroll.clientWidth]; }"
+    wide, seen = figure.evaluate(widths)
+    assert wide == seen < 1280
+    expect(hint).to_be_hidden()
+    atlas.page.set_viewport_size({"width": 390, "height": 844})
+    expect(hint).to_be_visible()
+    wide, seen = figure.evaluate(widths)
+    assert seen < 390
+    assert wide > 900
 
 
 def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> None:

@@ -400,13 +400,28 @@ function printLight() {
   addEventListener("afterprint", () => repaint(before));
 }
 
+/** Of its own width a drawing keeps so much where there is less room: its letters stay readable, and the rest is scrolled to. */
+const LEAST_SCALE = 0.75;
+
+/** Give a drawing the width of its place; where it would be too small to read, say that more of it is at the side. */
+function fitDrawing(place) {
+  const drawing = place.querySelector("svg");
+  const least = Math.round(LEAST_SCALE * Number(drawing.getAttribute("width")));
+  drawing.style.minWidth = `${least}px`;
+  const hint = make("p", { class: "hint aside", hidden: true }, "Wider than the screen: scroll it sideways for the rest →");
+  const scroll = place.closest(".scroll");
+  scroll.before(hint);
+  new ResizeObserver(() => { hint.hidden = least <= scroll.clientWidth; }).observe(scroll);
+}
+
 /** Charts that say the same for all models are drawn one after the other once the page is at rest. */
 async function drawAtRest() {
   const rest = () => new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
   for (const place of document.querySelectorAll("[data-chart]")) {
     await rest();
     const inner = place.appendChild(make("div", { "aria-hidden": "true" }));
-    const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
+    const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: tip });
+    fitDrawing(place);
     const give = async () => offer(`${place.dataset.chart}.svg`, "image/svg+xml", titled(await view.toSVG(), place.getAttribute("aria-label")));
     place.closest("figure").querySelector("figcaption").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics" }, "SVG"));
   }
