@@ -24,7 +24,7 @@ from analyses.atlas.profiles import SHOWN
 from analyses.atlas.specs import LEFT, RIGHT
 from analyses.contrasts import best_contrasts, contrasts
 from analyses.metric_words import unit_of
-from benchmarks.atlas_tables import ASKED, TEMPLATES, Made, model_tables, named_terms, shared_tables
+from benchmarks.atlas_tables import ASKED, OTHER, TEMPLATES, Made, model_tables, named_terms, shared_tables
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="needs a Chromium: apt-get install chromium, or VESALIUS_CHROMIUM"
@@ -279,12 +279,41 @@ def test_neighbours_and_their_cosines_are_the_tables(atlas: Atlas) -> None:
     atlas.go(**DRUGS, layer=3, term="__proto__")
     near = atlas.page.locator("[data-panel='terms'] table").first
     expect(near.locator("caption")).to_contain_text("Nearest to __proto__ at layer 3")
+    expect(near.locator("caption")).to_contain_text(
+        "over all asking prompts of drugs that are not held out, whichever labelling they ask for"
+    )
     rows = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__").sort("rank")
     told = near.locator("tbody tr").evaluate_all(
         "(rows) => rows.map((row) => [...row.cells].map((it) => it.textContent))"
     )
     assert [row[0] for row in told] == rows["neighbour"].to_list()
     assert [number(row[-1]) for row in told] == pytest.approx(rows["similarity"].to_list(), abs=5.1e-4)
+
+
+def test_pairs_say_what_their_prompts_ask_for_the_chosen_labelling_first(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    library = named_terms(3, 6)
+    shared = shared_tables(library)
+    first = pl.when(pl.col("template") == "ask-one").then(pl.lit(OTHER)).otherwise("labelling")
+    shared["prompts"] = shared["prompts"].with_columns(labelling=first)
+    rows = model_tables("asked", Made(4, prompts=18, answered=2), library)
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared, ["asked"], lambda _: rows))
+    atlas = watched(context, path)
+    pairs = rows["patches"].filter(concept="concept-0").unique(["template", "term", "corrupting_term"])
+    both = pairs.group_by("term").agg(pl.col("template").unique()).sort("term")
+    term = next(name for name, asked in both.iter_rows() if "ask-one" in asked and len(asked) > 1)
+    atlas.load(model="asked", concept="concept-0", labelling=ASKED, layer=2, term=term)
+    table = atlas.page.locator("#term table", has_text="Pairs of")
+    expect(table.locator("caption")).to_contain_text(f"first those that ask for {ASKED}")
+    told = [(row[0], row[1]) for row in table_of(table)]
+    others = [place for place, (prompt, _) in enumerate(told) if prompt.startswith("The word ")]
+    assert others
+    assert [asked for _, asked in told] == [ASKED] * (len(told) - len(others)) + [OTHER] * len(others)
+    assert others == list(range(len(told) - len(others), len(told)))
+    assert atlas.said == []
+    atlas.page.close()
 
 
 def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atlas: Atlas) -> None:

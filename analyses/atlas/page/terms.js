@@ -88,13 +88,24 @@ function drawTerms(block) {
   drawTerm(block);
 }
 
+/** Which prompts neighbours are of: all of a kind, those too that ask for another labelling than the one that is looked at. */
+const promptsOfNeighbours = (block) => {
+  const { kind } = block.header.concepts[state.concept].neighbours;
+  return `all ${kind} prompts of ${state.concept} that are not held out${kind === "asking" ? ", whichever labelling they ask for" : ""}`;
+};
+
 function neighboursPart(block, labelling) {
   const term = conceptOf(state.concept).terms.indexOf(state.term);
   if (term < 0) return make("p", { class: "hint" }, "Choose a term, in the picture or by name, to see what lies nearest to it.");
   const { terms, at } = nearest(block, state.concept, term, state.layer);
   if (!terms.length) return make("p", { class: "hint" }, "No neighbours were kept of this concept.");
   const rows = terms.map(({ term: other, similarity }) => [termButton(other), labelOf(labelling, other), similarity]);
-  return table(`Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space`, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows);
+  const caption = `Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space, over ${promptsOfNeighbours(block)}`;
+  return make(
+    "div", {}, table(caption, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows),
+    make("p", { class: "hint" }, "A term's point is its mean over those prompts, each template centred first over the terms. ",
+      make("code", {}, "nearest"), " in SQL takes the cosines of each template by itself, uncentred, and then their mean: its ranks may differ."),
+  );
 }
 
 function misplacedPart(block, labelling) {
@@ -105,7 +116,8 @@ function misplacedPart(block, labelling) {
   const rows = found.map((one) => [
     termButton(one.term), labelling.labels[labelling.of[one.term]], labelling.labels[one.among], `${one.most} of ${one.of}`,
   ]);
-  const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}`;
+  const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}${
+    block.header.concepts[state.concept].neighbours ? `, over ${promptsOfNeighbours(block)}` : ""}`;
   if (!found.length) return make("p", { class: "hint" }, `${caption}.`);
   return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows.slice(0, 40), rows);
 }
@@ -227,19 +239,24 @@ function pairsPart(block, concept, term) {
   if (!restored) return null;
   const at = detailOf(block, state.layer);
   const [templates, terms, others] = ["template", "term", "corrupting"].map((name) => integers(block, restored[name]));
-  const rows = [];
+  const [rows, asks] = [[], []];
   for (let i = 0; i < restored.n; i += 1) {
     if (terms[i] !== term) continue;
     const patched = (site) => (restored[site] ? decimal(block, restored[site], at.place * restored.n + i) : null);
+    const template = concept.templates[templates[i]];
+    asks.push(template.labelling);
     rows.push([
-      promptText(concept, concept.templates[templates[i]], term), concept.terms[others[i]], decimal(block, restored.clean, i),
+      promptText(concept, template, term), spoken(template.labelling), concept.terms[others[i]], decimal(block, restored.clean, i),
       decimal(block, restored.corrupted, i), patched("resid"), patched("delta"),
     ]);
   }
   if (!rows.length) return null;
+  // Those that ask for the labelling that is looked at stand first.
+  const chosen = labellingFor(block);
+  const order = rows.map((_, place) => place).sort((one, two) => (asks[two] === chosen) - (asks[one] === chosen) || one - two);
   return table(
-    `Pairs of ${concept.terms[term]} and their logit differences, patched ${atLayer(at)} at the last token`,
-    ["clean prompt", "corrupted by", "clean", "corrupted", "stream patched", "contribution patched"], rows,
+    `Pairs of ${concept.terms[term]} and their logit differences, patched ${atLayer(at)} at the last token; first those that ask for ${spoken(chosen)}`,
+    ["clean prompt", "asks for", "corrupted by", "clean", "corrupted", "stream patched", "contribution patched"], order.map((place) => rows[place]),
   );
 }
 
