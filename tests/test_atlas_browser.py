@@ -556,6 +556,34 @@ def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> No
         assert float(row["difference"]) == pytest.approx(mine - theirs, abs=2.1e-4)
 
 
+@pytest.mark.parametrize(("width", "is_beside"), [(1280, True), (800, False), (390, False)])
+def test_two_maps_stand_side_by_side_and_one_under_the_other_where_there_is_no_room(
+    atlas: Atlas, width: int, is_beside: bool
+) -> None:
+    atlas.page.set_viewport_size({"width": width, "height": 900})
+    atlas.load(**DRUGS, layer=2, beside="other")
+    expect(atlas.page.locator("#own-name")).to_have_text("The map of shallow")
+    expect(atlas.page.locator("#beside-name")).to_have_text("The map of other")
+    own, other = (atlas.page.locator(f"#{name} canvas") for name in ("map-own", "map-beside"))
+    own.scroll_into_view_if_needed()
+    expect(other).to_be_visible()
+    (one, two) = own.bounding_box(), other.bounding_box()
+    assert one is not None
+    assert two is not None
+    assert one["width"] == pytest.approx(two["width"], abs=1)
+    if is_beside:
+        assert two["y"] == one["y"]
+        assert one["x"] + one["width"] <= two["x"]
+        # A click there is followed by the whole page, as on the other map.
+        rows = atlas.page.locator("#row option").all_inner_texts()
+        row = next(place for place, name in enumerate(rows) if name.startswith("stages"))
+        own.click(position=cell(atlas, "map-own", row, 4, 6))
+        atlas.expect_state(layer="4", concept="stages")
+    else:
+        assert two["x"] == one["x"]
+        assert 0 <= two["y"] - one["y"] - one["height"] < 80
+
+
 def test_by_depth_layers_stand_for_those_at_the_same_depth(atlas: Atlas) -> None:
     atlas.page.locator("#axis").select_option("depth")
     atlas.expect_state(axis="depth")

@@ -32,6 +32,7 @@ const confident = (row, layer) => (row.verdict === "localised" ? (row.cells[laye
 /** The charts of two models; made once somebody compares, for all others would wait for them. */
 function chartsBeside() {
   chartsBeside.made ??= Promise.all([
+    chart("map-own", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("map-beside", "map", ({ row }) => { const found = rowsOf(other)[row]; if (found) go({ concept: found.concept, labelling: found.labelling }); }),
     chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("chart-beside", "profile", ({ layer }) => layer != null && go({ layer })),
@@ -51,7 +52,7 @@ async function drawCompare(block, token) {
   other = second;
   paintCompare(block);
   showAll();
-  await Promise.all(["map-beside", "difference", "chart-beside", "picture-beside"].map((place) => views.get(place).view.runAsync()));
+  await Promise.all(["map-own", "map-beside", "difference", "chart-beside", "picture-beside"].map((place) => views.get(place).view.runAsync()));
 }
 
 /** What stands beside the other model, once that is there. */
@@ -59,6 +60,8 @@ function paintCompare(block) {
   document.getElementById("beside-name").textContent = `The map of ${state.beside}`;
   document.getElementById("difference-name").textContent =
     `Difference: blue and + where ${state.model} is surer, orange and − where ${state.beside} is; hatched where either can't answer`;
+  document.getElementById("own-name").textContent = `The map of ${state.model}`;
+  drawMapIn("map-own", block, state.mode);
   drawMapIn("map-beside", other, state.mode, twinLayer(block, other, state.layer));
   const told = differences(block, other, state.mode);
   drawDifference(block, told);
