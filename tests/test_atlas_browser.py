@@ -323,12 +323,17 @@ def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atl
     seen = {int(number(row[0])): row[1:] for row in table_of(panel)}
     panel.locator("summary").click()
     name, content = atlas.download("profile-lesions", "CSV")
-    assert name == "profile-lesions-shallow-drugs.csv"
-    left = {int(row[0]): row[1:] for row in list(csv.reader(io.StringIO(content, newline="")))[1:]}
+    assert name == f"profile-lesions-shallow-drugs-{ASKED}.csv"
+    told = list(csv.DictReader(io.StringIO(content, newline="")))
+    keys = {"model": "shallow", "concept": "drugs", "labelling": ASKED}
+    keys |= {"technique": "lesions", "metric": LESIONS, "position": "last"}
+    assert all(row.items() >= keys.items() for row in told)
+    numbers = ("value", "low", "high", "null_mean", "null_high", "null_p")
+    left = {int(row["layer"]): [row[name] for name in numbers] for row in told}
     rows = TABLES["shallow"]["profiles"].filter(concept="drugs", labelling=ASKED, metric=LESIONS, position="last")
     assert set(seen) == set(left) == set(rows["layer"])
     for row in rows.iter_rows(named=True):
-        expected = [row[name] for name in ("value", "low", "high", "null_mean", "null_high", "null_p")]
+        expected = [row[name] for name in numbers]
         # To four digits of the largest, which is above 1; on the screen to three of each.
         assert list(map(float, left[row["layer"]])) == pytest.approx(expected, abs=5.1e-4)
         assert list(map(number, seen[row["layer"]])) == pytest.approx(expected, abs=5.1e-4, rel=5.1e-3)
@@ -378,6 +383,41 @@ def test_names_in_a_csv_are_quoted_and_no_spreadsheet_runs_them(atlas: Atlas) ->
         (x, y) = places.filter(term=term).select("x", "y").row(0)
         assert float(row["x"]) == pytest.approx(x, abs=frame["x"][0] / 4095 * 0.51 + 2e-4)
         assert float(row["y"]) == pytest.approx(y, abs=frame["y"][0] / 4095 * 0.51 + 2e-4)
+
+
+def file_of(atlas: Atlas, place: Locator) -> tuple[str, list[dict[str, str]]]:
+    """Name and rows of the file that a table gives."""
+    with atlas.page.expect_download() as offered:
+        place.locator("caption button").click()
+    content = Path(offered.value.path()).read_bytes().decode("utf-8")
+    return offered.value.suggested_filename, list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def test_tables_leave_with_their_keys_and_plain_numbers_under_names_of_whole_words(atlas: Atlas) -> None:
+    name, verdicts = file_of(atlas, atlas.page.locator("table.verdicts:visible"))
+    assert name == "where-the-model-shallow-keeps-each-concept.csv"
+    rows = TABLES["shallow"]["localisations"].filter(mode="consensus")
+    known = {(row["concept"], row["labelling"]): row for row in rows.iter_rows(named=True)}
+    assert len(verdicts) > 2
+    for row in verdicts:
+        expected = known[row["concept"], row["labelling"]]
+        assert (row["model"], row["verdict"]) == ("shallow", expected["verdict"])
+        assert float(row["confidence"]) == pytest.approx(expected["confidence"], abs=5.1e-5)
+    _, counts = file_of(atlas, atlas.page.locator("#card table", has_text="Models").first)
+    model = TABLES["shallow"]["models"]
+    assert {row["model"]: row["weights"] for row in counts}["shallow"] == str(model["parameters"].item())
+    atlas.go(**DRUGS, layer=3, term="__proto__")
+    near = atlas.page.locator("#terms table", has_text="Nearest to")
+    expect(near.locator("caption")).to_contain_text("at layer 3")
+    name, told = file_of(atlas, near)
+    assert name == "nearest-to-proto-at-layer-3-shallow-drugs.csv"
+    rows = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__").sort("rank")
+    keys = {"model": "shallow", "concept": "drugs", "layer": "3", "term": "__proto__"}
+    assert all(row.items() >= keys.items() for row in told)
+    assert [float(row["similarity"]) for row in told] == pytest.approx(rows["similarity"].to_list(), abs=5.1e-4)
+    name, told = file_of(atlas, atlas.page.locator("#terms table", has_text="Effects by term"))
+    assert name == f"effects-by-term-at-layer-3-shallow-drugs-{ASKED}.csv"
+    assert {row["labelling"] for row in told} == {ASKED}
 
 
 def test_a_picture_is_looked_at_from_near_by_keys_buttons_wheel_and_drag(atlas: Atlas) -> None:

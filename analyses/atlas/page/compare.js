@@ -111,11 +111,11 @@ function drawDifference(block, told) {
     : "No cell of the two maps differs by 0.2 or more.";
 }
 
-const DIFFERENCE_HEADS = ["concept", "labelling", "layer", "layer beside", "confidence", "confidence beside", "difference"];
+const DIFFERENCE_HEADS = ["model", "beside", "mode", "concept", "labelling", "layer", "layer beside", "confidence", "confidence beside", "difference"];
 const differenceRows = (block, second) =>
   differences(block, second, state.mode).flatMap(({ row, cells }) =>
     cells.filter(Boolean).map((cell) => [
-      row.concept, row.labelling, cell.layer, cell.twin, cell.mine, cell.theirs, Math.round(1e4 * (cell.mine - cell.theirs)) / 1e4,
+      block.header.model, second.header.model, state.mode, row.concept, row.labelling, cell.layer, cell.twin, cell.mine, cell.theirs, Math.round(1e4 * (cell.mine - cell.theirs)) / 1e4,
     ]),
   );
 
@@ -145,6 +145,10 @@ function drawMoved(block, second, at) {
     table(
       `Terms that moved most: ${state.model} at ${layerName(state.layer)}, ${state.beside} at ${layerName(at)}`,
       ["term", "nearest terms kept"], order.map((row) => [termButton(row.term), `${row.kept} of ${row.of}`]),
+      {
+        keys: { model: state.model, beside: state.beside, concept: state.concept, layer: state.layer, layer_beside: at },
+        file: [["term", "kept", "nearest"], [...rows].sort((one, two) => one.kept / one.of - two.kept / two.of || one.term - two.term).map((row) => [row.name, row.kept, row.of])],
+      },
     ),
   );
 }

@@ -186,6 +186,18 @@ function fillMetrics(select, profiles, chosen) {
 }
 
 const PROFILE_HEADS = ["layer", "value", "95% low", "95% high", "null mean", "null 95th percentile", "p"];
+const PROFILE_NAMES = ["layer", "value", "low", "high", "null_mean", "null_high", "null_p"];
+/** Which profile it is, as the warehouse's keys say it. */
+const aboutProfile = ({ shown: place, concept, labelling }) => {
+  const { technique, metric, position } = library.shown[place];
+  return { concept, labelling, technique, metric, position };
+};
+/** A profile as rows of a file. */
+function profileFile(block, profile) {
+  const keys = { model: block.header.model, ...aboutProfile(profile), terms: profile.n };
+  const rows = pointsOf(block, profile).map((point) => [...Object.values(keys), ...PROFILE_NAMES.map((name) => point[name])]);
+  return [[...Object.keys(keys), ...PROFILE_NAMES], rows];
+}
 const profileRows = (block, technique) =>
   pointsOf(block, profileShown(block, technique)).map((point) => [
     point.layer, point.value, point.low, point.high, point.null_mean, point.null_high, point.null_p,
@@ -199,5 +211,5 @@ function fillProfileTable(block, technique) {
   const about = library.shown[profile.shown];
   const caption = `${about.title} of ${profile.concept}, ${spoken(profile.labelling)}, in ${about.unit}; ${profile.n} terms`;
   details.querySelector(".scroll")?.remove();
-  details.append(table(caption, PROFILE_HEADS, profileRows(block, technique)));
+  details.append(table(caption, PROFILE_HEADS, profileRows(block, technique), { file: profileFile(block, profile) }));
 }
