@@ -794,6 +794,19 @@ def test_print_leaves_controls_out_and_shows_tables_whole(atlas: Atlas) -> None:
     assert cut == 0
 
 
+def test_on_paper_long_panels_break_and_charts_stay_whole(atlas: Atlas) -> None:
+    atlas.page.emulate_media(media="print")
+    inside = "(all) => [...new Set(all.map((it) => getComputedStyle(it).breakInside))]"
+    panels = atlas.page.locator("#verdicts, [data-panel='terms'], [data-panel='term'], #findings, #validity, #card")
+    assert panels.evaluate_all(inside) == ["auto"]
+    assert atlas.page.locator(".chart, figure, .profile, tbody tr").evaluate_all(inside) == ["avoid"]
+    expect(atlas.page.locator("#compare")).to_be_hidden()
+    # No part is sent to a page of its own, and none of a table's heads sticks to where the screen had it.
+    forced = "(all) => all.map((it) => getComputedStyle(it)).filter((it) => it.breakBefore !== 'auto').length"
+    assert atlas.page.locator("main *").evaluate_all(forced) == 0
+    assert atlas.page.locator("#findings thead th").first.evaluate("(it) => getComputedStyle(it).position") == "static"
+
+
 def test_nothing_moves_for_who_asked_for_less_motion(atlas: Atlas) -> None:
     smooth = "getComputedStyle(document.documentElement).scrollBehavior"
     assert atlas.page.evaluate(smooth) == "auto"
