@@ -747,6 +747,24 @@ def test_a_phone_scrolls_down_alone(atlas: Atlas) -> None:
     assert (atlas.page.evaluate("document.documentElement.scrollWidth"), wide) == (390, [])
 
 
+def test_on_a_phone_rows_have_their_whole_names_and_captions_end_on_the_screen(atlas: Atlas) -> None:
+    atlas.page.set_viewport_size({"width": 390, "height": 844})
+    atlas.load(**DRUGS, layer=2, term="constructor")
+    expect(atlas.page.locator("#term h3")).to_have_text("constructor")
+    _, content = atlas.download("map", "SVG")
+    root = ElementTree.fromstring(content)
+    texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    lines = {line.text for line in root.iter(f"{SVG}tspan")}
+    assert {"drugs", "stages", ASKED} <= lines
+    assert not any("\u2026" in name or name.startswith("c: ") for name in texts)
+    past = atlas.page.evaluate(
+        "[...document.querySelectorAll('.scroll caption')].filter((it) => it.checkVisibility())"
+        ".map((it) => [it.getBoundingClientRect().right, it.closest('table').offsetWidth])"
+    )
+    assert any(wide > 390 for _, wide in past)
+    assert max(right for right, _ in past) <= 390
+
+
 def test_all_of_it_is_reached_by_keyboard(atlas: Atlas) -> None:
     atlas.load(**DRUGS, layer=2)
     page = atlas.page

@@ -203,6 +203,8 @@ def _row_axis() -> alt.Axis:
         domain=False,
         ticks=False,
         labelLimit=_signal("rowLimit"),
+        # A name in two lines hangs from its first one.
+        labelOffset=_signal("rowOffset"),
         labelOverlap=False,
         labelPadding=6,
     )
@@ -228,8 +230,8 @@ def _compiled(chart: Any) -> dict[str, Any]:
         alt.param(name=name, value=value)
         for name, value in {
             "first": -0.5, "last": 0.5, "ticks": [0], "tickNames": {}, "rows": 1, "rowTicks": [0], "rowNames": [""],
-            "rowLimit": LEFT - 12, "lowest": 0, "highest": 1, "hue": "#0072b2", "left": 0, "right": 1, "bottom": 0,
-            "top": 1,
+            "rowLimit": LEFT - 12, "rowOffset": 0, "lowest": 0, "highest": 1, "hue": "#0072b2", "left": 0, "right": 1,
+            "bottom": 0, "top": 1,
         }.items()
     ]  # fmt: skip
     dressed = (
