@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright (it brings no browser)")
 
 from browsing import browser, chromium
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Position, expect
 from test_atlas import HOSTILE, LIBRARY, STAGES
 
 from analyses.atlas.building import build_atlas
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 MADE = {"shallow": Made(6, prompts=30, answered=4), "other": Made(9, prompts=30, answered=4)}
 ROW, TOP = 34, 6
 SVG = "{http://www.w3.org/2000/svg}"
-SAME_FOR_ALL = {
+SAME_FOR_ALL: dict[str, Any] = {
     "data": {"values": [{"found": 3, "kind": "planted"}]},
     "mark": "bar",
     "encoding": {"x": {"field": "found", "type": "quantitative"}, "y": {"field": "kind", "type": "nominal"}},
@@ -142,13 +143,13 @@ def atlas(loaded: Atlas) -> Iterator[Atlas]:
     assert loaded.said == []
 
 
-def cell(atlas: Atlas, place: str, row: int, layer: int, layers: int) -> dict[str, float]:
+def cell(atlas: Atlas, place: str, row: int, layer: int, layers: int) -> Position:
     """Where a cell of a map lies, from its chart's corner."""
     canvas = atlas.page.locator(f"#{place} canvas")
     box = canvas.bounding_box()
     assert box is not None
     share = (layer + 1.5) / (layers + 1)
-    return {"x": LEFT + share * (box["width"] - LEFT - RIGHT), "y": TOP + ROW * (row + 0.5)}
+    return Position(x=LEFT + share * (box["width"] - LEFT - RIGHT), y=TOP + ROW * (row + 0.5))
 
 
 def table_of(place: Locator) -> list[list[str]]:
@@ -350,7 +351,35 @@ def test_a_profile_says_what_it_means_and_whose_its_dashed_lines_are(atlas: Atla
     )
     drawn = set(re.findall(r'stroke-dasharray="([^"]+)"', atlas.download("profile-activations", "SVG")[1]))
     assert len(set(keys)) == 2
+    # The null alone is dotted: each dash of a control's line begins with more than a dot.
+    assert all(float(key.split()[0]) >= 6 for key in keys)
     assert {key.replace(" ", ",") for key in keys} <= {dash.replace(" ", ",") for dash in drawn}
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.5, "A control lies within that interval"), (1.0, "No more than a control")]
+)
+def test_a_control_that_has_as_much_is_told_from_one_within_the_interval(
+    context: BrowserContext, tmp_path: Path, share: float, said: str
+) -> None:
+    library = named_terms(3, 6)
+    rows = model_tables("judged", Made(4, prompts=8, answered=2), library)
+    shown = (pl.col("metric") == LESIONS) & (pl.col("position") == "last")
+    own = rows["profiles"].filter(shown, pl.col("layer") >= 0, concept="concept-0", labelling=ASKED)
+    best = own.sort("value", descending=True).row(0, named=True)
+    height = best["low"] + share * (best["value"] - best["low"])
+    assert height > best["low"] or share == 1.0
+    rival = shown & (pl.col("concept") == "control-1")
+    rows["profiles"] = rows["profiles"].with_columns(
+        value=pl.when(rival).then(height).when(shown & (pl.col("concept") == "control-2")).then(-9.0).otherwise("value")
+    )
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared_tables(library), ["judged"], lambda _: rows))
+    atlas = watched(context, path)
+    atlas.load(model="judged", concept="concept-0", labelling=ASKED, layer=2)
+    expect(atlas.page.locator("#profile-lesions .says")).to_contain_text(f"{said}: control-1 has ")
+    assert atlas.said == []
+    atlas.page.close()
 
 
 def test_the_maps_cells_leave_as_csv_and_are_the_tables(atlas: Atlas) -> None:
@@ -707,6 +736,20 @@ def test_what_an_address_gets_wrong_gives_way_to_what_is_there(atlas: Atlas, sta
     expect(atlas.page.locator("#model")).to_have_value("shallow")
     assert -1 <= int(atlas.state()["layer"]) <= 5
     assert atlas.page.locator("#verdict").inner_text()
+
+
+def test_what_an_address_asks_for_and_the_page_has_not_is_said_until_something_else_is_chosen(atlas: Atlas) -> None:
+    said = atlas.page.locator("#unknown[role='status']")
+    expect(said).to_be_hidden()
+    atlas.load(model="nobody", concept="nothing", layer=3)
+    expect(said).to_contain_text("There is no model nobody on this page: this is shallow.")
+    expect(said).to_contain_text("The map of shallow has no concept nothing: this is drugs")
+    atlas.page.locator("#row").select_option(f"stages|{ASKED}")
+    expect(said).to_be_hidden()
+    atlas.load(model="other", concept="drugs", labelling="taste", layer=3)
+    expect(said).to_have_text("The map of other has no labelling taste of drugs: this is field.")
+    atlas.go(**DRUGS, layer=2)
+    expect(said).to_be_hidden()
 
 
 def test_escape_leaves_an_enlarged_panel(atlas: Atlas) -> None:

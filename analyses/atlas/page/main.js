@@ -4,6 +4,8 @@ let drawing = 0;
 let current = null;
 /** Whether another row or model was chosen, and no layer with it: its own surest layer is looked at, as links to it do. */
 let isSeeking = false;
+/** What was asked for and is not on the page, and what is shown in its place, in words. */
+const missed = [];
 
 /** Look at something else: a deliberate choice, that Back returns from. */
 function go(change) {
@@ -13,7 +15,11 @@ function go(change) {
 /** The state made valid: what the page does not hold gives way to what is nearest to it; null if overtaken. */
 async function settle(token) {
   const names = library.models.map((told) => told.model);
-  if (!names.includes(state.model)) state.model = names[0];
+  if (!names.includes(state.model)) {
+    if (state.model) missed.push(`There is no model ${state.model} on this page: this is ${names[0]}.`);
+    state.model = names[0];
+  }
+  if (state.beside && !names.includes(state.beside)) missed.push(`There is no model ${state.beside} on this page to stand beside it.`);
   if (!names.includes(state.beside) || state.beside === state.model) delete state.beside;
   if (!TECHNIQUES.includes(state.technique)) delete state.technique;
   const block = await model(state.model);
@@ -23,10 +29,15 @@ async function settle(token) {
   const rows = rowsOf(block);
   if (!rows.some((row) => row.concept === state.concept)) {
     const first = rows.find((row) => row.verdict === "localised") ?? rows[0];
+    if (state.concept) missed.push(`The map of ${state.model} has no concept ${state.concept}: this is ${first.name}.`);
     Object.assign(state, { concept: first.concept, labelling: first.labelling });
   }
   const own = rows.filter((row) => row.concept === state.concept).map((row) => row.labelling);
-  if (!own.includes(state.labelling ?? "")) state.labelling = own.find(Boolean) ?? own[0];
+  if (!own.includes(state.labelling ?? "")) {
+    const found = own.find(Boolean) ?? own[0];
+    if (state.labelling) missed.push(`The map of ${state.model} has no labelling ${state.labelling} of ${state.concept}: this is ${found ? spoken(found) : "the concept as a whole"}.`);
+    state.labelling = found;
+  }
   if (isSeeking && rowOf(block).verdict === "localised") delete state.layer;
   isSeeking = false;
   state.layer = Math.min(Math.max(state.layer ?? likeliest(rowOf(block)), -1), block.header.layers - 1);
@@ -61,10 +72,12 @@ async function draw({ change = {}, lasting = false } = {}) {
     for (const key of ["term", "colour", "label", "path"]) if (!(key in change)) delete state[key];
   }
   isSeeking = !("layer" in change) && (isSeeking || ["model", "concept", "labelling"].some((key) => key in change && change[key] !== state[key]));
+  if (Object.keys(change).length) missed.length = 0;
   Object.assign(state, change);
   if ("concept" in change) suggest("");
   const block = await settle(token);
   if (!block) return;
+  tell(document.getElementById("unknown"), missed.join(" "));
   if (lasting) remember(true);
   drawFull();
   paint(block);
