@@ -20,6 +20,7 @@ from analyses.atlas.inputs import MODEL_TABLES, SHARED_TABLES
 from analyses.atlas.library import concepts_of
 from analyses.atlas.packing import NOTHING, Pack, packed, read, read_decimals, unpack
 from analyses.atlas.precision import MOST, WHOLE, detail_layers
+from analyses.atlas.specs import page_charts
 from analyses.atlas.telling import believe, verdict_rows
 from analyses.validity import ASIDE_FILE, kept_validation
 from analyses.validity_summary import summarize_validation
@@ -76,6 +77,13 @@ def blocks(page: str) -> dict[str, tuple[dict[str, Any], bytes]]:
     """What each block of the page holds."""
     found = re.findall(r'<script type="text/plain" id="((?:model-\d+)|library)">([^<]*)</script>', page)
     return {name: unpack(text) for name, text in found}
+
+
+def test_marked_layers_are_drawn_over_the_layer_that_is_looked_at() -> None:
+    profile = page_charts()["profile"]
+    source = {data["name"]: data.get("source", data["name"]) for data in profile["data"]}
+    drawn = [source.get(mark.get("from", {}).get("data")) for mark in profile["marks"]]
+    assert 0 <= drawn.index("column") < drawn.index("regions") < drawn.index("hits")
 
 
 def shape(block: tuple[dict[str, Any], bytes], reference: dict[str, Any], *sizes: int) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright (it brings no browser)")
 
 from browsing import browser, chromium
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Position, expect
 from test_atlas import HOSTILE, LIBRARY, STAGES
 
 from analyses.atlas.building import build_atlas
@@ -24,7 +25,7 @@ from analyses.atlas.profiles import SHOWN
 from analyses.atlas.specs import LEFT, RIGHT
 from analyses.contrasts import best_contrasts, contrasts
 from analyses.metric_words import unit_of
-from benchmarks.atlas_tables import ASKED, Made, model_tables, named_terms, shared_tables
+from benchmarks.atlas_tables import ASKED, OTHER, TEMPLATES, Made, model_tables, named_terms, shared_tables
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="needs a Chromium: apt-get install chromium, or VESALIUS_CHROMIUM"
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 MADE = {"shallow": Made(6, prompts=30, answered=4), "other": Made(9, prompts=30, answered=4)}
 ROW, TOP = 34, 6
 SVG = "{http://www.w3.org/2000/svg}"
-SAME_FOR_ALL = {
+SAME_FOR_ALL: dict[str, Any] = {
     "data": {"values": [{"found": 3, "kind": "planted"}]},
     "mark": "bar",
     "encoding": {"x": {"field": "found", "type": "quantitative"}, "y": {"field": "kind", "type": "nominal"}},
@@ -117,7 +118,10 @@ def context() -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
-    charts = [("validity_chart", "How well each technique finds what was planted.", SAME_FOR_ALL)]
+    charts = [
+        ("validity_chart", "How well each technique finds what was planted.", SAME_FOR_ALL),
+        ("wide_chart", "One that is wider than its panel.", {**SAME_FOR_ALL, "width": 1300}),
+    ]
     path.write_bytes(build_atlas(shared_tables(LIBRARY), list(TABLES), TABLES.__getitem__, charts))
     return path
 
@@ -139,13 +143,13 @@ def atlas(loaded: Atlas) -> Iterator[Atlas]:
     assert loaded.said == []
 
 
-def cell(atlas: Atlas, place: str, row: int, layer: int, layers: int) -> dict[str, float]:
+def cell(atlas: Atlas, place: str, row: int, layer: int, layers: int) -> Position:
     """Where a cell of a map lies, from its chart's corner."""
     canvas = atlas.page.locator(f"#{place} canvas")
     box = canvas.bounding_box()
     assert box is not None
     share = (layer + 1.5) / (layers + 1)
-    return {"x": LEFT + share * (box["width"] - LEFT - RIGHT), "y": TOP + ROW * (row + 0.5)}
+    return Position(x=LEFT + share * (box["width"] - LEFT - RIGHT), y=TOP + ROW * (row + 0.5))
 
 
 def table_of(place: Locator) -> list[list[str]]:
@@ -276,12 +280,41 @@ def test_neighbours_and_their_cosines_are_the_tables(atlas: Atlas) -> None:
     atlas.go(**DRUGS, layer=3, term="__proto__")
     near = atlas.page.locator("[data-panel='terms'] table").first
     expect(near.locator("caption")).to_contain_text("Nearest to __proto__ at layer 3")
+    expect(near.locator("caption")).to_contain_text(
+        "over all asking prompts of drugs that are not held out, whichever labelling they ask for"
+    )
     rows = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__").sort("rank")
     told = near.locator("tbody tr").evaluate_all(
         "(rows) => rows.map((row) => [...row.cells].map((it) => it.textContent))"
     )
     assert [row[0] for row in told] == rows["neighbour"].to_list()
     assert [number(row[-1]) for row in told] == pytest.approx(rows["similarity"].to_list(), abs=5.1e-4)
+
+
+def test_pairs_say_what_their_prompts_ask_for_the_chosen_labelling_first(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    library = named_terms(3, 6)
+    shared = shared_tables(library)
+    first = pl.when(pl.col("template") == "ask-one").then(pl.lit(OTHER)).otherwise("labelling")
+    shared["prompts"] = shared["prompts"].with_columns(labelling=first)
+    rows = model_tables("asked", Made(4, prompts=18, answered=2), library)
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared, ["asked"], lambda _: rows))
+    atlas = watched(context, path)
+    pairs = rows["patches"].filter(concept="concept-0").unique(["template", "term", "corrupting_term"])
+    both = pairs.group_by("term").agg(pl.col("template").unique()).sort("term")
+    term = next(name for name, asked in both.iter_rows() if "ask-one" in asked and len(asked) > 1)
+    atlas.load(model="asked", concept="concept-0", labelling=ASKED, layer=2, term=term)
+    table = atlas.page.locator("#term table", has_text="Pairs of")
+    expect(table.locator("caption")).to_contain_text(f"first those that ask for {ASKED}")
+    told = [(row[0], row[1]) for row in table_of(table)]
+    others = [place for place, (prompt, _) in enumerate(told) if prompt.startswith("The word ")]
+    assert others
+    assert [asked for _, asked in told] == [ASKED] * (len(told) - len(others)) + [OTHER] * len(others)
+    assert others == list(range(len(told) - len(others), len(told)))
+    assert atlas.said == []
+    atlas.page.close()
 
 
 def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atlas: Atlas) -> None:
@@ -291,12 +324,17 @@ def test_profiles_hold_the_numbers_of_the_warehouse_on_the_screen_and_as_csv(atl
     seen = {int(number(row[0])): row[1:] for row in table_of(panel)}
     panel.locator("summary").click()
     name, content = atlas.download("profile-lesions", "CSV")
-    assert name == "profile-lesions-shallow-drugs.csv"
-    left = {int(row[0]): row[1:] for row in list(csv.reader(io.StringIO(content, newline="")))[1:]}
+    assert name == f"profile-lesions-shallow-drugs-{ASKED}.csv"
+    told = list(csv.DictReader(io.StringIO(content, newline="")))
+    keys = {"model": "shallow", "concept": "drugs", "labelling": ASKED}
+    keys |= {"technique": "lesions", "metric": LESIONS, "position": "last"}
+    assert all(row.items() >= keys.items() for row in told)
+    numbers = ("value", "low", "high", "null_mean", "null_high", "null_p")
+    left = {int(row["layer"]): [row[name] for name in numbers] for row in told}
     rows = TABLES["shallow"]["profiles"].filter(concept="drugs", labelling=ASKED, metric=LESIONS, position="last")
     assert set(seen) == set(left) == set(rows["layer"])
     for row in rows.iter_rows(named=True):
-        expected = [row[name] for name in ("value", "low", "high", "null_mean", "null_high", "null_p")]
+        expected = [row[name] for name in numbers]
         # To four digits of the largest, which is above 1; on the screen to three of each.
         assert list(map(float, left[row["layer"]])) == pytest.approx(expected, abs=5.1e-4)
         assert list(map(number, seen[row["layer"]])) == pytest.approx(expected, abs=5.1e-4, rel=5.1e-3)
@@ -313,7 +351,35 @@ def test_a_profile_says_what_it_means_and_whose_its_dashed_lines_are(atlas: Atla
     )
     drawn = set(re.findall(r'stroke-dasharray="([^"]+)"', atlas.download("profile-activations", "SVG")[1]))
     assert len(set(keys)) == 2
+    # The null alone is dotted: each dash of a control's line begins with more than a dot.
+    assert all(float(key.split()[0]) >= 6 for key in keys)
     assert {key.replace(" ", ",") for key in keys} <= {dash.replace(" ", ",") for dash in drawn}
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.5, "A control lies within that interval"), (1.0, "No more than a control")]
+)
+def test_a_control_that_has_as_much_is_told_from_one_within_the_interval(
+    context: BrowserContext, tmp_path: Path, share: float, said: str
+) -> None:
+    library = named_terms(3, 6)
+    rows = model_tables("judged", Made(4, prompts=8, answered=2), library)
+    shown = (pl.col("metric") == LESIONS) & (pl.col("position") == "last")
+    own = rows["profiles"].filter(shown, pl.col("layer") >= 0, concept="concept-0", labelling=ASKED)
+    best = own.sort("value", descending=True).row(0, named=True)
+    height = best["low"] + share * (best["value"] - best["low"])
+    assert height > best["low"] or share == 1.0
+    rival = shown & (pl.col("concept") == "control-1")
+    rows["profiles"] = rows["profiles"].with_columns(
+        value=pl.when(rival).then(height).when(shown & (pl.col("concept") == "control-2")).then(-9.0).otherwise("value")
+    )
+    path = tmp_path / "atlas.html"
+    path.write_bytes(build_atlas(shared_tables(library), ["judged"], lambda _: rows))
+    atlas = watched(context, path)
+    atlas.load(model="judged", concept="concept-0", labelling=ASKED, layer=2)
+    expect(atlas.page.locator("#profile-lesions .says")).to_contain_text(f"{said}: control-1 has ")
+    assert atlas.said == []
+    atlas.page.close()
 
 
 def test_the_maps_cells_leave_as_csv_and_are_the_tables(atlas: Atlas) -> None:
@@ -346,6 +412,41 @@ def test_names_in_a_csv_are_quoted_and_no_spreadsheet_runs_them(atlas: Atlas) ->
         (x, y) = places.filter(term=term).select("x", "y").row(0)
         assert float(row["x"]) == pytest.approx(x, abs=frame["x"][0] / 4095 * 0.51 + 2e-4)
         assert float(row["y"]) == pytest.approx(y, abs=frame["y"][0] / 4095 * 0.51 + 2e-4)
+
+
+def file_of(atlas: Atlas, place: Locator) -> tuple[str, list[dict[str, str]]]:
+    """Name and rows of the file that a table gives."""
+    with atlas.page.expect_download() as offered:
+        place.locator("caption button").click()
+    content = Path(offered.value.path()).read_bytes().decode("utf-8")
+    return offered.value.suggested_filename, list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def test_tables_leave_with_their_keys_and_plain_numbers_under_names_of_whole_words(atlas: Atlas) -> None:
+    name, verdicts = file_of(atlas, atlas.page.locator("table.verdicts:visible"))
+    assert name == "where-the-model-shallow-keeps-each-concept.csv"
+    rows = TABLES["shallow"]["localisations"].filter(mode="consensus")
+    known = {(row["concept"], row["labelling"]): row for row in rows.iter_rows(named=True)}
+    assert len(verdicts) > 2
+    for row in verdicts:
+        expected = known[row["concept"], row["labelling"]]
+        assert (row["model"], row["verdict"]) == ("shallow", expected["verdict"])
+        assert float(row["confidence"]) == pytest.approx(expected["confidence"], abs=5.1e-5)
+    _, counts = file_of(atlas, atlas.page.locator("#card table", has_text="Models").first)
+    model = TABLES["shallow"]["models"]
+    assert {row["model"]: row["weights"] for row in counts}["shallow"] == str(model["parameters"].item())
+    atlas.go(**DRUGS, layer=3, term="__proto__")
+    near = atlas.page.locator("#terms table", has_text="Nearest to")
+    expect(near.locator("caption")).to_contain_text("at layer 3")
+    name, told = file_of(atlas, near)
+    assert name == "nearest-to-proto-at-layer-3-shallow-drugs.csv"
+    rows = TABLES["shallow"]["neighbours"].filter(concept="drugs", layer=3, term="__proto__").sort("rank")
+    keys = {"model": "shallow", "concept": "drugs", "layer": "3", "term": "__proto__"}
+    assert all(row.items() >= keys.items() for row in told)
+    assert [float(row["similarity"]) for row in told] == pytest.approx(rows["similarity"].to_list(), abs=5.1e-4)
+    name, told = file_of(atlas, atlas.page.locator("#terms table", has_text="Effects by term"))
+    assert name == f"effects-by-term-at-layer-3-shallow-drugs-{ASKED}.csv"
+    assert {row["labelling"] for row in told} == {ASKED}
 
 
 def test_a_picture_is_looked_at_from_near_by_keys_buttons_wheel_and_drag(atlas: Atlas) -> None:
@@ -454,14 +555,31 @@ def test_charts_leave_as_svg_with_their_names(atlas: Atlas) -> None:
 
 
 def test_a_chart_that_says_the_same_for_all_models_is_drawn_and_leaves_as_svg(atlas: Atlas) -> None:
-    figure = atlas.page.locator("figure.white")
-    expect(figure.locator("canvas")).to_have_count(1)
+    figure = atlas.page.locator("figure.white").first
+    expect(figure.locator("[data-chart] svg")).to_have_count(1)
     with atlas.page.expect_download() as offered:
         figure.locator("button", has_text="SVG").click()
     assert offered.value.suggested_filename == "validity_chart.svg"
     content = Path(offered.value.path()).read_text(encoding="utf-8")
     assert "planted" in content
     assert ElementTree.fromstring(content)[0].text == "How well each technique finds what was planted."
+
+
+def test_a_wide_chart_has_the_width_of_its_panel_and_on_a_phone_says_that_it_is_scrolled(atlas: Atlas) -> None:
+    atlas.load(**DRUGS, layer=2)
+    figure = atlas.page.locator("figure.white", has_text="One that is wider")
+    drawing, hint = figure.locator("[data-chart] svg"), figure.locator(".aside")
+    expect(drawing).to_be_visible()
+    assert float(drawing.get_attribute("width") or 0) > 1300
+    widths = "(it) => { const scroll = it.querySelector('.scroll'); return [scroll.scrollWidth, scroll.clientWidth]; }"
+    wide, seen = figure.evaluate(widths)
+    assert wide == seen < 1280
+    expect(hint).to_be_hidden()
+    atlas.page.set_viewport_size({"width": 390, "height": 844})
+    expect(hint).to_be_visible()
+    wide, seen = figure.evaluate(widths)
+    assert seen < 390
+    assert wide > 900
 
 
 def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> None:
@@ -507,6 +625,34 @@ def test_two_models_beside_each_other_differ_by_their_tables(atlas: Atlas) -> No
         assert float(row["difference"]) == pytest.approx(mine - theirs, abs=2.1e-4)
 
 
+@pytest.mark.parametrize(("width", "is_beside"), [(1280, True), (800, False), (390, False)])
+def test_two_maps_stand_side_by_side_and_one_under_the_other_where_there_is_no_room(
+    atlas: Atlas, width: int, is_beside: bool
+) -> None:
+    atlas.page.set_viewport_size({"width": width, "height": 900})
+    atlas.load(**DRUGS, layer=2, beside="other")
+    expect(atlas.page.locator("#own-name")).to_have_text("The map of shallow")
+    expect(atlas.page.locator("#beside-name")).to_have_text("The map of other")
+    own, other = (atlas.page.locator(f"#{name} canvas") for name in ("map-own", "map-beside"))
+    own.scroll_into_view_if_needed()
+    expect(other).to_be_visible()
+    (one, two) = own.bounding_box(), other.bounding_box()
+    assert one is not None
+    assert two is not None
+    assert one["width"] == pytest.approx(two["width"], abs=1)
+    if is_beside:
+        assert two["y"] == one["y"]
+        assert one["x"] + one["width"] <= two["x"]
+        # A click there is followed by the whole page, as on the other map.
+        rows = atlas.page.locator("#row option").all_inner_texts()
+        row = next(place for place, name in enumerate(rows) if name.startswith("stages"))
+        own.click(position=cell(atlas, "map-own", row, 4, 6))
+        atlas.expect_state(layer="4", concept="stages")
+    else:
+        assert two["x"] == one["x"]
+        assert 0 <= two["y"] - one["y"] - one["height"] < 80
+
+
 def test_by_depth_layers_stand_for_those_at_the_same_depth(atlas: Atlas) -> None:
     atlas.page.locator("#axis").select_option("depth")
     atlas.expect_state(axis="depth")
@@ -521,12 +667,60 @@ def test_a_deep_link_shows_what_it_says_and_back_and_forward_follow(atlas: Atlas
     expect(atlas.page.locator("#term h3")).to_have_text("a.b[c].d")
     atlas.page.locator("#model").select_option("shallow")
     atlas.expect_state(model="shallow")
-    expect(atlas.page.locator("#layer-name")).to_have_text("layer 5")
+    expect(atlas.page.locator("#layer-name")).to_have_text(named(surest("shallow", "drugs", "paper")))
     atlas.page.go_back()
     expect(atlas.page.locator("#model")).to_have_value("other")
     expect(atlas.page.locator("#layer-name")).to_have_text("layer 7")
     atlas.page.go_forward()
     expect(atlas.page.locator("#model")).to_have_value("shallow")
+
+
+def surest(model: str, concept: str, mode: str = "consensus") -> int:
+    """The layer that a row of a map is surest of."""
+    rows = TABLES[model]["knowledge_map"].filter(concept=concept, labelling=ASKED, mode=mode)
+    return int(rows.sort("confidence", "layer", descending=[True, False])["layer"][0])
+
+
+def test_another_row_or_model_is_looked_at_where_it_is_surest_and_an_address_where_it_says(atlas: Atlas) -> None:
+    layer, row, model = (atlas.page.locator(f"#{name}") for name in ("layer-name", "row", "model"))
+    assert len({2, surest("shallow", "stages"), surest("other", "stages"), surest("other", "drugs")}) == 4
+    row.select_option(f"stages|{ASKED}")
+    atlas.expect_state(concept="stages", layer=str(surest("shallow", "stages")))
+    expect(layer).to_have_text(named(surest("shallow", "stages")))
+    model.select_option("other")
+    expect(layer).to_have_text(named(surest("other", "stages")))
+    row.select_option(f"drugs|{ASKED}")
+    expect(layer).to_have_text(named(surest("other", "drugs")))
+    # What is not localised has no layer of its own: the one that was looked at stays, and is taken along.
+    atlas.go(**{**DRUGS, "model": "other"}, layer=4)
+    row.select_option(f"control-words|{ASKED}")
+    atlas.expect_state(concept="control-words", layer="4")
+    # The same row chosen by the layer's own control, or by Back and an address, is where that says.
+    atlas.page.go_back()
+    atlas.expect_state(concept="drugs", layer="4")
+    expect(layer).to_have_text("layer 4")
+    atlas.go(model="shallow", concept="stages", labelling=ASKED, layer=0)
+    atlas.expect_state(concept="stages", layer="0")
+
+
+def test_the_loss_of_a_prompt_is_called_raw_where_the_map_marks_no_layer(atlas: Atlas) -> None:
+    look = atlas.page.locator("#look")
+    atlas.go(**DRUGS, layer=surest("shallow", "drugs"))
+    expect(look).to_contain_text("Prompt to look at: ")
+    expect(look).not_to_contain_text("raw")
+    atlas.go(**DRUGS, layer=5)
+    expect(look).to_contain_text("The map does not mark layer 5.")
+    lesions = TABLES["shallow"]["lesions"].filter(concept="control-words", lesion="resample", part="layer", layer=5)
+    held = [name for name, _, is_held_out, _, _ in TEMPLATES if is_held_out]
+    cost = (pl.col("intact_log_probability") - pl.col("log_probability")).max()
+    most = lesions.filter(~pl.col("template").is_in(held)).select(cost).item()
+    expect(look).to_contain_text("That is the raw loss")
+    told = re.search(r"of the control control-words a prompt loses ([\d.\u2212]+) nats", look.inner_text())
+    assert told is not None
+    assert number(told[1]) == pytest.approx(most, abs=2e-3, rel=5.1e-3)
+    atlas.go(model="shallow", concept="control-words", labelling=ASKED, layer=5)
+    expect(look).to_contain_text("No layer stands out.")
+    expect(look).to_contain_text("any concept may lose as much")
 
 
 @pytest.mark.parametrize(
@@ -542,6 +736,20 @@ def test_what_an_address_gets_wrong_gives_way_to_what_is_there(atlas: Atlas, sta
     expect(atlas.page.locator("#model")).to_have_value("shallow")
     assert -1 <= int(atlas.state()["layer"]) <= 5
     assert atlas.page.locator("#verdict").inner_text()
+
+
+def test_what_an_address_asks_for_and_the_page_has_not_is_said_until_something_else_is_chosen(atlas: Atlas) -> None:
+    said = atlas.page.locator("#unknown[role='status']")
+    expect(said).to_be_hidden()
+    atlas.load(model="nobody", concept="nothing", layer=3)
+    expect(said).to_contain_text("There is no model nobody on this page: this is shallow.")
+    expect(said).to_contain_text("The map of shallow has no concept nothing: this is drugs")
+    atlas.page.locator("#row").select_option(f"stages|{ASKED}")
+    expect(said).to_be_hidden()
+    atlas.load(model="other", concept="drugs", labelling="taste", layer=3)
+    expect(said).to_have_text("The map of other has no labelling taste of drugs: this is field.")
+    atlas.go(**DRUGS, layer=2)
+    expect(said).to_be_hidden()
 
 
 def test_escape_leaves_an_enlarged_panel(atlas: Atlas) -> None:
@@ -580,6 +788,24 @@ def test_a_phone_scrolls_down_alone(atlas: Atlas) -> None:
         "!it.closest('.scroll, [hidden], .hidden, .skip')).map((it) => it.id || it.className || it.tagName)"
     )
     assert (atlas.page.evaluate("document.documentElement.scrollWidth"), wide) == (390, [])
+
+
+def test_on_a_phone_rows_have_their_whole_names_and_captions_end_on_the_screen(atlas: Atlas) -> None:
+    atlas.page.set_viewport_size({"width": 390, "height": 844})
+    atlas.load(**DRUGS, layer=2, term="constructor")
+    expect(atlas.page.locator("#term h3")).to_have_text("constructor")
+    _, content = atlas.download("map", "SVG")
+    root = ElementTree.fromstring(content)
+    texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    lines = {line.text for line in root.iter(f"{SVG}tspan")}
+    assert {"drugs", "stages", ASKED} <= lines
+    assert not any("\u2026" in name or name.startswith("c: ") for name in texts)
+    past = atlas.page.evaluate(
+        "[...document.querySelectorAll('.scroll caption')].filter((it) => it.checkVisibility())"
+        ".map((it) => [it.getBoundingClientRect().right, it.closest('table').offsetWidth])"
+    )
+    assert any(wide > 390 for _, wide in past)
+    assert max(right for right, _ in past) <= 390
 
 
 def test_all_of_it_is_reached_by_keyboard(atlas: Atlas) -> None:
@@ -627,6 +853,19 @@ def test_print_leaves_controls_out_and_shows_tables_whole(atlas: Atlas) -> None:
         "(all) => all.filter((it) => it.scrollHeight > it.clientHeight + 1).length"
     )
     assert cut == 0
+
+
+def test_on_paper_long_panels_break_and_charts_stay_whole(atlas: Atlas) -> None:
+    atlas.page.emulate_media(media="print")
+    inside = "(all) => [...new Set(all.map((it) => getComputedStyle(it).breakInside))]"
+    panels = atlas.page.locator("#verdicts, [data-panel='terms'], [data-panel='term'], #findings, #validity, #card")
+    assert panels.evaluate_all(inside) == ["auto"]
+    assert atlas.page.locator(".chart, figure, .profile, tbody tr").evaluate_all(inside) == ["avoid"]
+    expect(atlas.page.locator("#compare")).to_be_hidden()
+    # No part is sent to a page of its own, and none of a table's heads sticks to where the screen had it.
+    forced = "(all) => all.map((it) => getComputedStyle(it)).filter((it) => it.breakBefore !== 'auto').length"
+    assert atlas.page.locator("main *").evaluate_all(forced) == 0
+    assert atlas.page.locator("#findings thead th").first.evaluate("(it) => getComputedStyle(it).position") == "static"
 
 
 def test_nothing_moves_for_who_asked_for_less_motion(atlas: Atlas) -> None:

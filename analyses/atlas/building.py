@@ -36,7 +36,7 @@ from warehouse.versions import CODE_VERSION
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = (
     "words", "codec", "state", "colours", "charts", "models", "map", "profiles", "naming", "paths", "picture", "zoom",
-    "terms", "search", "beside", "compare", "figure", "theme", "main",
+    "terms", "search", "beside", "compare", "figure", "theme", "look", "files", "main",
 )  # fmt: skip
 _TECHNIQUES = (
     ("activations", "Activations: do terms lie by label?"),

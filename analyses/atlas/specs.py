@@ -71,8 +71,11 @@ def _profile() -> Any:
     x = alt.X("x:Q", scale=_layer_scale(), axis=_layer_axis())
     y, low, high, null_mean, null_high = (_value(name) for name in ("value", "low", "high", "null_mean", "null_high"))
     parts = [
-        _on("regions").mark_rect(fill=_signal("accent"), opacity=0.13).encode(x=_edge("x0"), x2="x1"),
         _on("column").mark_rect(fill=_signal("line"), opacity=0.75).encode(x=_edge("x0"), x2="x1"),
+        # Over the layer that is looked at, and framed: what is marked is seen there too.
+        _on("regions")
+        .mark_rect(fill=_signal("accent"), fillOpacity=0.15, stroke=_signal("accent"), strokeOpacity=0.7, strokeWidth=1)
+        .encode(x=_edge("x0"), x2="x1"),
         _on("zero").mark_rule(stroke=_signal("line"), strokeWidth=1).encode(y=y),
         _on("line")
         .mark_area(fill=_signal("faint"), opacity=0.28, interpolate="step")
@@ -203,6 +206,8 @@ def _row_axis() -> alt.Axis:
         domain=False,
         ticks=False,
         labelLimit=_signal("rowLimit"),
+        # A name in two lines hangs from its first one.
+        labelOffset=_signal("rowOffset"),
         labelOverlap=False,
         labelPadding=6,
     )
@@ -228,8 +233,8 @@ def _compiled(chart: Any) -> dict[str, Any]:
         alt.param(name=name, value=value)
         for name, value in {
             "first": -0.5, "last": 0.5, "ticks": [0], "tickNames": {}, "rows": 1, "rowTicks": [0], "rowNames": [""],
-            "rowLimit": LEFT - 12, "lowest": 0, "highest": 1, "hue": "#0072b2", "left": 0, "right": 1, "bottom": 0,
-            "top": 1,
+            "rowLimit": LEFT - 12, "rowOffset": 0, "lowest": 0, "highest": 1, "hue": "#0072b2", "left": 0, "right": 1,
+            "bottom": 0, "top": 1,
         }.items()
     ]  # fmt: skip
     dressed = (

@@ -64,6 +64,7 @@ function drawProfileBeside(block, second) {
 }
 
 const BESIDE_HEADS = ["model", "layer", "value", "95% low", "95% high"];
+const BESIDE_NAMES = ["model", "layer", "value", "low", "high"];
 
 /** The numbers of both, as a table. */
 function fillBeside(block, second) {
@@ -77,5 +78,5 @@ function fillBeside(block, second) {
     pointsOf(of, profile).map((point) => [of.header.model, point.layer, point.value, point.low, point.high]),
   );
   details.querySelector(".scroll")?.remove();
-  details.append(table(`${told.title} of ${mine.concept}, ${spoken(mine.labelling)}, in both models; ${told.unit}`, BESIDE_HEADS, rows));
+  details.append(table(`${told.title} of ${mine.concept}, ${spoken(mine.labelling)}, in both models; ${told.unit}`, BESIDE_HEADS, rows, { keys: aboutProfile(mine), file: [BESIDE_NAMES, rows] }));
 }

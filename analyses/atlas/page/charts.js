@@ -77,7 +77,7 @@ function fit(made) {
     view.padding({ left: 8, right: 8, top: 8, bottom: 8 }).width(side).height(side);
   } else {
     view.padding({ left: leftOf(), right: RIGHT, top: 6, bottom: 22 }).width(layersWidth(element));
-    view.signal("rowLimit", leftOf() - 12);
+    view.signal("rowLimit", leftOf() - 12).signal("rowOffset", narrow() ? -6 : 0);
   }
   view.runAsync().then(() => {
     made.fitted?.();

@@ -32,6 +32,7 @@ const confident = (row, layer) => (row.verdict === "localised" ? (row.cells[laye
 /** The charts of two models; made once somebody compares, for all others would wait for them. */
 function chartsBeside() {
   chartsBeside.made ??= Promise.all([
+    chart("map-own", "map", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("map-beside", "map", ({ row }) => { const found = rowsOf(other)[row]; if (found) go({ concept: found.concept, labelling: found.labelling }); }),
     chart("difference", "difference", ({ layer, row }) => { const found = rowsOf(current)[row]; if (found) go({ concept: found.concept, labelling: found.labelling, layer }); }),
     chart("chart-beside", "profile", ({ layer }) => layer != null && go({ layer })),
@@ -51,7 +52,7 @@ async function drawCompare(block, token) {
   other = second;
   paintCompare(block);
   showAll();
-  await Promise.all(["map-beside", "difference", "chart-beside", "picture-beside"].map((place) => views.get(place).view.runAsync()));
+  await Promise.all(["map-own", "map-beside", "difference", "chart-beside", "picture-beside"].map((place) => views.get(place).view.runAsync()));
 }
 
 /** What stands beside the other model, once that is there. */
@@ -59,6 +60,8 @@ function paintCompare(block) {
   document.getElementById("beside-name").textContent = `The map of ${state.beside}`;
   document.getElementById("difference-name").textContent =
     `Difference: blue and + where ${state.model} is surer, orange and − where ${state.beside} is; hatched where either can't answer`;
+  document.getElementById("own-name").textContent = `The map of ${state.model}`;
+  drawMapIn("map-own", block, state.mode);
   drawMapIn("map-beside", other, state.mode, twinLayer(block, other, state.layer));
   const told = differences(block, other, state.mode);
   drawDifference(block, told);
@@ -108,11 +111,11 @@ function drawDifference(block, told) {
     : "No cell of the two maps differs by 0.2 or more.";
 }
 
-const DIFFERENCE_HEADS = ["concept", "labelling", "layer", "layer beside", "confidence", "confidence beside", "difference"];
+const DIFFERENCE_HEADS = ["model", "beside", "mode", "concept", "labelling", "layer", "layer beside", "confidence", "confidence beside", "difference"];
 const differenceRows = (block, second) =>
   differences(block, second, state.mode).flatMap(({ row, cells }) =>
     cells.filter(Boolean).map((cell) => [
-      row.concept, row.labelling, cell.layer, cell.twin, cell.mine, cell.theirs, Math.round(1e4 * (cell.mine - cell.theirs)) / 1e4,
+      block.header.model, second.header.model, state.mode, row.concept, row.labelling, cell.layer, cell.twin, cell.mine, cell.theirs, Math.round(1e4 * (cell.mine - cell.theirs)) / 1e4,
     ]),
   );
 
@@ -142,6 +145,10 @@ function drawMoved(block, second, at) {
     table(
       `Terms that moved most: ${state.model} at ${layerName(state.layer)}, ${state.beside} at ${layerName(at)}`,
       ["term", "nearest terms kept"], order.map((row) => [termButton(row.term), `${row.kept} of ${row.of}`]),
+      {
+        keys: { model: state.model, beside: state.beside, concept: state.concept, layer: state.layer, layer_beside: at },
+        file: [["term", "kept", "nearest"], [...rows].sort((one, two) => one.kept / one.of - two.kept / two.of || one.term - two.term).map((row) => [row.name, row.kept, row.of])],
+      },
     ),
   );
 }

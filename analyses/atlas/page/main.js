@@ -2,6 +2,10 @@
 
 let drawing = 0;
 let current = null;
+/** Whether another row or model was chosen, and no layer with it: its own surest layer is looked at, as links to it do. */
+let isSeeking = false;
+/** What was asked for and is not on the page, and what is shown in its place, in words. */
+const missed = [];
 
 /** Look at something else: a deliberate choice, that Back returns from. */
 function go(change) {
@@ -11,7 +15,11 @@ function go(change) {
 /** The state made valid: what the page does not hold gives way to what is nearest to it; null if overtaken. */
 async function settle(token) {
   const names = library.models.map((told) => told.model);
-  if (!names.includes(state.model)) state.model = names[0];
+  if (!names.includes(state.model)) {
+    if (state.model) missed.push(`There is no model ${state.model} on this page: this is ${names[0]}.`);
+    state.model = names[0];
+  }
+  if (state.beside && !names.includes(state.beside)) missed.push(`There is no model ${state.beside} on this page to stand beside it.`);
   if (!names.includes(state.beside) || state.beside === state.model) delete state.beside;
   if (!TECHNIQUES.includes(state.technique)) delete state.technique;
   const block = await model(state.model);
@@ -21,10 +29,17 @@ async function settle(token) {
   const rows = rowsOf(block);
   if (!rows.some((row) => row.concept === state.concept)) {
     const first = rows.find((row) => row.verdict === "localised") ?? rows[0];
+    if (state.concept) missed.push(`The map of ${state.model} has no concept ${state.concept}: this is ${first.name}.`);
     Object.assign(state, { concept: first.concept, labelling: first.labelling });
   }
   const own = rows.filter((row) => row.concept === state.concept).map((row) => row.labelling);
-  if (!own.includes(state.labelling ?? "")) state.labelling = own.find(Boolean) ?? own[0];
+  if (!own.includes(state.labelling ?? "")) {
+    const found = own.find(Boolean) ?? own[0];
+    if (state.labelling) missed.push(`The map of ${state.model} has no labelling ${state.labelling} of ${state.concept}: this is ${found ? spoken(found) : "the concept as a whole"}.`);
+    state.labelling = found;
+  }
+  if (isSeeking && rowOf(block).verdict === "localised") delete state.layer;
+  isSeeking = false;
   state.layer = Math.min(Math.max(state.layer ?? likeliest(rowOf(block)), -1), block.header.layers - 1);
   const concept = conceptOf(state.concept);
   if (!concept.terms.includes(state.term)) delete state.term;
@@ -56,10 +71,13 @@ async function draw({ change = {}, lasting = false } = {}) {
   if (change.concept && change.concept !== state.concept) {
     for (const key of ["term", "colour", "label", "path"]) if (!(key in change)) delete state[key];
   }
+  isSeeking = !("layer" in change) && (isSeeking || ["model", "concept", "labelling"].some((key) => key in change && change[key] !== state[key]));
+  if (Object.keys(change).length) missed.length = 0;
   Object.assign(state, change);
   if ("concept" in change) suggest("");
   const block = await settle(token);
   if (!block) return;
+  tell(document.getElementById("unknown"), missed.join(" "));
   if (lasting) remember(true);
   drawFull();
   paint(block);
@@ -84,25 +102,6 @@ function paint(block) {
   drawProfiles(block);
   drawLegend();
   drawPicture(block);
-}
-
-/** Which prompt to look at: the one that loses most with this layer. */
-function drawLook(block) {
-  const place = document.getElementById("look");
-  const { at, rows } = state.layer < 0 ? { rows: [] } : costliest(block, 1);
-  const key = rows.length ? `${state.model}|${state.concept}|${labellingFor(block)}|${at.layer}` : "";
-  if (place.dataset.key === key) return;
-  place.dataset.key = key;
-  if (!rows.length) return place.replaceChildren();
-  const [row] = rows;
-  const show = () => {
-    go({ term: conceptOf(state.concept).terms[row.term] });
-    document.querySelector('[data-panel="term"]').scrollIntoView();
-  };
-  place.replaceChildren(
-    "Prompt to look at: ", make("button", { type: "button", class: "term", onclick: show }, `${row.text} …`),
-    ` “${row.answer ?? "its answer"}” loses ${number(row.cost)} nats without ${layerName(at.layer)}.`,
-  );
 }
 
 let waiting = null;
@@ -176,7 +175,11 @@ function drawStability(block) {
     .flatMap((row) => row.stability.map((made) => [row.name, made.change, made.detail, made.layer, made.confidence]));
   place.replaceChildren(
     rows.length
-      ? table(`Maps of ${state.concept} in ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows)
+      ? table(`Maps of ${state.concept} in ${state.model} made otherwise: the surest layer of each`, ["row", "what was changed", "to", "layer", "confidence"], rows, {
+        keys: { model: state.model, concept: state.concept },
+        file: [["labelling", "change", "detail", "layer", "confidence"], rowsOf(block, "consensus").filter((row) => row.concept === state.concept)
+          .flatMap((row) => row.stability.map((made) => [row.labelling, made.change, made.detail, made.layer, made.confidence]))],
+      })
       : make("p", { class: "hint" }, `No maps of ${state.concept} were made otherwise.`),
   );
 }
@@ -197,48 +200,11 @@ function drawFull() {
   document.body.classList.toggle("covered", Boolean(state.full));
 }
 
-/** The rows behind a panel, as they are given away. */
-function rowsBehind(panel) {
-  const technique = panel.startsWith("profile-") ? panel.slice("profile-".length) : null;
-  if (technique) return profileShown(current, technique) ? [PROFILE_HEADS, profileRows(current, technique)] : null;
-  if (panel === "map") return [MAP_HEADS, mapRows(current)];
-  if (panel === "compare") return other && state.beside ? [DIFFERENCE_HEADS, differenceRows(current, other)] : null;
-  if (panel === "picture") {
-    const found = pictureAt(current, state.layer);
-    if (!found) return null;
-    const concept = conceptOf(state.concept);
-    const rows = [...placesOf(current, found)].map(([term, at]) => [
-      concept.terms[term], found.layer, Math.round(1e4 * at.x) / 1e4, Math.round(1e4 * at.y) / 1e4, ...concept.labellings.map((labelling) => labelOf(labelling, term)),
-    ]);
-    return [["term", "layer", "x", "y", ...concept.labellings.map((labelling) => labelling.name)], rows];
-  }
-  return null;
-}
-
-/** The tables that were made with the page give their rows too: numbers as numbers, and nothing where there is a dash. */
-function filesOfTables() {
-  const plain = (text) => { const value = text.trim().replaceAll("\u2212", "-"); return value === "\u2013" ? "" : value; };
-  for (const found of document.querySelectorAll("main table")) {
-    const caption = found.caption.textContent.trim();
-    const rows = () => [...found.rows].map((row) => [...row.cells].map((cell) => plain(cell.textContent)));
-    const button = make("button", { type: "button", class: "file", title: "All rows of this table as a file" }, "CSV");
-    button.addEventListener("click", () => {
-      const findings = found.closest("#findings");
-      const told = findings ? findingRows() : [rows()[0], rows().slice(1)];
-      offer(fileName(caption), "text/csv;charset=utf-8", csv(...told));
-    });
-    found.caption.append(" ", button);
-  }
-}
-
-const FINDING_HEADS = ["finding", "claimed_by", "title", "verdict", "estimate", "low", "high", "threshold", "null_mean", "null_p", "sentence", "basis"];
-const findingRows = () => [FINDING_HEADS, current.header.findings.map((row) => FINDING_HEADS.map((name) => row[name]))];
-
 const CHARTS = { map: "map", picture: "picture", compare: "difference" };
 
 /** The profiles of two models leave as a figure too. */
 function figureBeside() {
-  const give = async () => offer(`profiles-${state.model}-${state.beside}-${state.concept}.svg`, "image/svg+xml", await svgOf("chart-beside"));
+  const give = async () => offer(`${["profiles", state.model, state.beside, state.concept, labellingFor(current)].filter(Boolean).join("-")}.svg`, "image/svg+xml", await svgOf("chart-beside"));
   document.querySelector("#profile-beside h3").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics, with title, axes and key" }, "SVG"));
 }
 
@@ -247,7 +213,7 @@ function tools() {
   for (const panel of document.querySelectorAll("[data-panel]")) {
     const name = panel.dataset.panel;
     const place = CHARTS[name] ?? (name.startsWith("profile-") ? `chart-${name.slice(8)}` : null);
-    const file = () => [name, state.model, name === "map" ? state.mode : state.concept, name === "picture" ? `layer-${state.layer}` : null].filter(Boolean).join("-");
+    const file = () => [name, state.model, name === "map" || name === "compare" ? state.mode : state.concept, name.startsWith("profile-") ? labellingFor(current) : null, name === "picture" ? `layer-${state.layer}` : null].filter(Boolean).join("-");
     const bar = make(
       "div", { class: "tools" },
       place && make("button", {
@@ -359,13 +325,28 @@ function printLight() {
   addEventListener("afterprint", () => repaint(before));
 }
 
+/** Of its own width a drawing keeps so much where there is less room: its letters stay readable, and the rest is scrolled to. */
+const LEAST_SCALE = 0.75;
+
+/** Give a drawing the width of its place; where it would be too small to read, say that more of it is at the side. */
+function fitDrawing(place) {
+  const drawing = place.querySelector("svg");
+  const least = Math.round(LEAST_SCALE * Number(drawing.getAttribute("width")));
+  drawing.style.minWidth = `${least}px`;
+  const hint = make("p", { class: "hint aside", hidden: true }, "Wider than the screen: scroll it sideways for the rest →");
+  const scroll = place.closest(".scroll");
+  scroll.before(hint);
+  new ResizeObserver(() => { hint.hidden = least <= scroll.clientWidth; }).observe(scroll);
+}
+
 /** Charts that say the same for all models are drawn one after the other once the page is at rest. */
 async function drawAtRest() {
   const rest = () => new Promise((done) => (globalThis.requestIdleCallback ?? setTimeout)(done));
   for (const place of document.querySelectorAll("[data-chart]")) {
     await rest();
     const inner = place.appendChild(make("div", { "aria-hidden": "true" }));
-    const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "canvas", actions: false, defaultStyle: false, tooltip: tip });
+    const { view } = await vegaEmbed(inner, library.charts[place.dataset.chart], { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: tip });
+    fitDrawing(place);
     const give = async () => offer(`${place.dataset.chart}.svg`, "image/svg+xml", titled(await view.toSVG(), place.getAttribute("aria-label")));
     place.closest("figure").querySelector("figcaption").append(" ", make("button", { type: "button", class: "file", onclick: give, title: "The chart as vector graphics" }, "SVG"));
   }

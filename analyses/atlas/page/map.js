@@ -104,12 +104,10 @@ function drawMapIn(place, block, mode, layer = state.layer) {
   );
 }
 
-/** What a row is called beside a chart: where there is little room, by the beginning of its concept and its labelling. */
+/** What a row is called beside a chart: where there is little room, its concept and its labelling on a line each. */
 function rowName(row) {
-  if (!narrow()) return row.name.replace("control: ", "ctrl: ");
-  const control = row.name.startsWith("control: ") ? "c: " : "";
-  const concept = row.concept.length > 5 ? `${row.concept.slice(0, 4)}.` : row.concept;
-  return row.labelling ? `${control}${concept} ${spoken(row.labelling)}` : `${control}${row.concept}`;
+  const name = row.name.replace("control: ", "ctrl: ");
+  return narrow() && row.labelling ? name.split(/ · (?=[^·]*$)/) : name;
 }
 
 /** How high a row is: in the whole window as high as there is room for. */

@@ -19,8 +19,8 @@ const metricName = (profile) => {
   return `${metric}@${position}`;
 };
 
-/** Lines of controls are told apart by their dashes. */
-const DASHES = [[6, 3], [2, 2], [9, 3, 2, 3], [12, 4], [4, 2, 1, 2, 1, 2], [1, 4]];
+/** Lines of controls are told apart by their dashes. None begins with a dot: the line of dots is the null's. */
+const DASHES = [[6, 3], [12, 4], [9, 3, 2, 3], [6, 7], [18, 3], [9, 3, 2, 3, 2, 3]];
 
 /** The same profile of the control concepts, those that this one is read against, each with its name and its dash. */
 function controlsOf(block, profile) {
@@ -144,7 +144,10 @@ function profileTitle(block, points, about, controls) {
     .map(({ control, name }) => ({ name, value: pointsOf(block, control).find((point) => point.layer === best.layer)?.value }))
     .filter(({ value }) => value != null && value >= (best.low ?? best.value))
     .reduce((one, two) => (one && one.value >= two.value ? one : two), null);
-  const beaten = rival ? ` No more than a control: ${rival.name} has ${number(rival.value)} there.` : "";
+  const within = rival && rival.value < best.value;
+  const beaten = rival
+    ? ` ${within ? "A control lies within that interval" : "No more than a control"}: ${rival.name} has ${number(rival.value)} there.`
+    : "";
   return `Highest at layer ${best.layer}: ${counted(best.value, about.unit)}${interval(best.low, best.high)}${against}.${faint}${beaten}`;
 }
 
@@ -186,6 +189,18 @@ function fillMetrics(select, profiles, chosen) {
 }
 
 const PROFILE_HEADS = ["layer", "value", "95% low", "95% high", "null mean", "null 95th percentile", "p"];
+const PROFILE_NAMES = ["layer", "value", "low", "high", "null_mean", "null_high", "null_p"];
+/** Which profile it is, as the warehouse's keys say it. */
+const aboutProfile = ({ shown: place, concept, labelling }) => {
+  const { technique, metric, position } = library.shown[place];
+  return { concept, labelling, technique, metric, position };
+};
+/** A profile as rows of a file. */
+function profileFile(block, profile) {
+  const keys = { model: block.header.model, ...aboutProfile(profile), terms: profile.n };
+  const rows = pointsOf(block, profile).map((point) => [...Object.values(keys), ...PROFILE_NAMES.map((name) => point[name])]);
+  return [[...Object.keys(keys), ...PROFILE_NAMES], rows];
+}
 const profileRows = (block, technique) =>
   pointsOf(block, profileShown(block, technique)).map((point) => [
     point.layer, point.value, point.low, point.high, point.null_mean, point.null_high, point.null_p,
@@ -199,5 +214,5 @@ function fillProfileTable(block, technique) {
   const about = library.shown[profile.shown];
   const caption = `${about.title} of ${profile.concept}, ${spoken(profile.labelling)}, in ${about.unit}; ${profile.n} terms`;
   details.querySelector(".scroll")?.remove();
-  details.append(table(caption, PROFILE_HEADS, profileRows(block, technique)));
+  details.append(table(caption, PROFILE_HEADS, profileRows(block, technique), { file: profileFile(block, profile) }));
 }

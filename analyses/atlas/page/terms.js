@@ -74,6 +74,9 @@ function effectsByTerm(block, layer) {
   return { at, rows: rows.sort((one, other) => (other.drop ?? -Infinity) - (one.drop ?? -Infinity) || one.term - other.term) };
 }
 
+/** Of what the rows of a table of this part are. */
+const keysAt = (at, others = {}) => ({ model: state.model, concept: state.concept, ...others, layer: at.layer });
+
 const termButton = (term) => {
   const name = conceptOf(state.concept).terms[term];
   return make("button", { type: "button", class: "term", onclick: () => go({ term: name }) }, name);
@@ -88,13 +91,29 @@ function drawTerms(block) {
   drawTerm(block);
 }
 
+/** Which prompts neighbours are of: all of a kind, those too that ask for another labelling than the one that is looked at. */
+const promptsOfNeighbours = (block) => {
+  const { kind } = block.header.concepts[state.concept].neighbours;
+  return `all ${kind} prompts of ${state.concept} that are not held out${kind === "asking" ? ", whichever labelling they ask for" : ""}`;
+};
+
 function neighboursPart(block, labelling) {
   const term = conceptOf(state.concept).terms.indexOf(state.term);
   if (term < 0) return make("p", { class: "hint" }, "Choose a term, in the picture or by name, to see what lies nearest to it.");
   const { terms, at } = nearest(block, state.concept, term, state.layer);
   if (!terms.length) return make("p", { class: "hint" }, "No neighbours were kept of this concept.");
   const rows = terms.map(({ term: other, similarity }) => [termButton(other), labelOf(labelling, other), similarity]);
-  return table(`Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space`, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows);
+  const caption = `Nearest to ${state.term} ${atLayer(at)}, by cosine in the original space, over ${promptsOfNeighbours(block)}`;
+  return make(
+    "div", {}, table(caption, ["term", labelling ? spoken(labelling.name) : "label", "cosine"], rows, {
+      keys: { ...keysAt(at), term: state.term },
+      file: [["rank", "neighbour", labelling?.name ?? "label", "similarity"], terms.map(({ term: other, similarity }, rank) => [
+        rank, conceptOf(state.concept).terms[other], labelling?.kind === "continuous" ? labelling.numbers[other] : labelOf(labelling, other), similarity,
+      ])],
+    }),
+    make("p", { class: "hint" }, "A term's point is its mean over those prompts, each template centred first over the terms. ",
+      make("code", {}, "nearest"), " in SQL takes the cosines of each template by itself, uncentred, and then their mean: its ranks may differ."),
+  );
 }
 
 function misplacedPart(block, labelling) {
@@ -105,9 +124,15 @@ function misplacedPart(block, labelling) {
   const rows = found.map((one) => [
     termButton(one.term), labelling.labels[labelling.of[one.term]], labelling.labels[one.among], `${one.most} of ${one.of}`,
   ]);
-  const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}`;
+  const caption = `Misplaced ${atLayer(at)}: ${found.length} of ${total} terms have most neighbours of another ${spoken(labelling.name)}${
+    block.header.concepts[state.concept].neighbours ? `, over ${promptsOfNeighbours(block)}` : ""}`;
   if (!found.length) return make("p", { class: "hint" }, `${caption}.`);
-  return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows.slice(0, 40), rows);
+  return table(found.length > 40 ? `${caption}; the first 40` : caption, ["term", "is", "lies among", "neighbours"], rows.slice(0, 40), {
+    keys: keysAt(at, { labelling: labelling.name }),
+    file: [["term", "is", "lies among", "neighbours there", "neighbours"], found.map((one) => [
+      one.name, labelling.labels[labelling.of[one.term]], labelling.labels[one.among], one.most, one.of,
+    ])],
+  });
 }
 
 const EFFECT_HEADS = ["term", "lesion costs, nats", "prompts", "patch restores", "pairs"];
@@ -120,7 +145,7 @@ function effectsPart(block) {
   return table(
     `Effects by term ${atLayer(at)}: ${lesion} lesion of the layer, patch of the residual stream at the last token; prompts ` +
     `that ask for ${spoken(labellingFor(block))}${rows.length > 40 ? `; the first 40 of ${rows.length}` : ""}`,
-    EFFECT_HEADS, told.slice(0, 40), told,
+    EFFECT_HEADS, told.slice(0, 40), { keys: keysAt(at, { labelling: labellingFor(block) }), file: [EFFECT_HEADS, told] },
   );
 }
 
@@ -183,6 +208,7 @@ function costliestPart(block, concept) {
       `Prompts that lose most ${atLayer(at)} (${effects.lesion} lesion); choose a term for all about it`,
       ["term", "prompt", "answer", "intact", "lesioned", "cost, nats"],
       rows.map((row) => [termButton(row.term), row.text, row.answer, row.intact, row.under, row.cost]),
+      { keys: keysAt(at, { labelling: labellingFor(block) }) },
     ));
   } else parts.push(make("p", { class: "hint" }, "No prompt of this concept was lesioned. Choose a term to see its prompts."));
   if (written.length) parts.push(make("p", { class: "hint" }, "Whole answers were written for: ", ...written.slice(0, 12).flatMap((term) => [termButton(term), " "])));
@@ -214,9 +240,9 @@ function promptsPart(block, concept, term) {
   const rest = rows.filter((row) => row[4] == null).map((row) => row.slice(0, 3));
   const name = concept.terms[term];
   const parts = make("div");
-  if (known.length) parts.append(table(`Prompts of ${name} that were lesioned: the answer's log-probability, intact and under the ${effects.lesion} lesion ${atLayer(at)}`, heads, known));
+  if (known.length) parts.append(table(`Prompts of ${name} that were lesioned: the answer's log-probability, intact and under the ${effects.lesion} lesion ${atLayer(at)}`, heads, known, { keys: keysAt(at) }));
   const others = make("details", {}, make("summary", {}, `${rest.length} other prompts of ${name}, whose activations alone were taken`));
-  others.append(table(`Other prompts of ${name}`, heads.slice(0, 3), rest));
+  others.append(table(`Other prompts of ${name}`, heads.slice(0, 3), rest, { keys: { model: state.model, concept: state.concept } }));
   if (!known.length) others.open = true;
   parts.append(others);
   return parts;
@@ -227,19 +253,24 @@ function pairsPart(block, concept, term) {
   if (!restored) return null;
   const at = detailOf(block, state.layer);
   const [templates, terms, others] = ["template", "term", "corrupting"].map((name) => integers(block, restored[name]));
-  const rows = [];
+  const [rows, asks] = [[], []];
   for (let i = 0; i < restored.n; i += 1) {
     if (terms[i] !== term) continue;
     const patched = (site) => (restored[site] ? decimal(block, restored[site], at.place * restored.n + i) : null);
+    const template = concept.templates[templates[i]];
+    asks.push(template.labelling);
     rows.push([
-      promptText(concept, concept.templates[templates[i]], term), concept.terms[others[i]], decimal(block, restored.clean, i),
+      promptText(concept, template, term), spoken(template.labelling), concept.terms[others[i]], decimal(block, restored.clean, i),
       decimal(block, restored.corrupted, i), patched("resid"), patched("delta"),
     ]);
   }
   if (!rows.length) return null;
+  // Those that ask for the labelling that is looked at stand first.
+  const chosen = labellingFor(block);
+  const order = rows.map((_, place) => place).sort((one, two) => (asks[two] === chosen) - (asks[one] === chosen) || one - two);
   return table(
-    `Pairs of ${concept.terms[term]} and their logit differences, patched ${atLayer(at)} at the last token`,
-    ["clean prompt", "corrupted by", "clean", "corrupted", "stream patched", "contribution patched"], rows,
+    `Pairs of ${concept.terms[term]} and their logit differences, patched ${atLayer(at)} at the last token; first those that ask for ${spoken(chosen)}`,
+    ["clean prompt", "asks for", "corrupted by", "clean", "corrupted", "stream patched", "contribution patched"], order.map((place) => rows[place]), { keys: keysAt(at) },
   );
 }
 
@@ -267,5 +298,5 @@ function answersPart(block, concept, term) {
   }
   const heads = ["prompt", "model", "answer", "chrF, %", ...(judged ? ["score", "reason"] : [])];
   const scored = judged ? `; scores by ${answers.judges.join(", ")}, from 1 (no change) to 10 (gibberish)` : "";
-  return table(`Answers to prompts of ${concept.terms[term]}, intact and with layer ${at.layer} lesioned${scored}`, heads, rows);
+  return table(`Answers to prompts of ${concept.terms[term]}, intact and with layer ${at.layer} lesioned${scored}`, heads, rows, { keys: keysAt(at, { term: concept.terms[term] }) });
 }

@@ -46,21 +46,37 @@ const spoken = (name) => name.replaceAll("_", " ");
 
 /**
  * A table with its caption; cells are text, numbers or elements. Its button gives the rows as they are, not as they are
- * shown: `all` has those that the table leaves out.
+ * shown.
+ *
+ * @param keys columns that say of what all rows of the file are, as the page is about it: model, concept, …
+ * @param file heads and rows of the file, where they are others than the table's: those too that it has no room for
  */
-function table(caption, heads, rows, all = rows) {
+function table(caption, heads, rows, { keys = {}, file: [fileHeads, fileRows] = [heads, rows] } = {}) {
   const head = make("tr", {}, ...heads.map((name) => make("th", { scope: "col" }, name)));
   const cell = (value) =>
     make("td", typeof value === "number" ? { class: "number" } : {}, value instanceof Node ? value : shown(value));
   const body = make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))));
   const plain = (value) => (value instanceof Node ? value.textContent : value);
   const file = make("button", { type: "button", class: "file", title: "All rows of this table as a file" }, "CSV");
-  file.addEventListener("click", () => offer(fileName(caption), "text/csv;charset=utf-8", csv(heads, all.map((row) => row.map(plain)))));
+  file.addEventListener("click", () => offer(
+    fileName(caption, keys), "text/csv;charset=utf-8",
+    csv([...Object.keys(keys), ...fileHeads], fileRows.map((row) => [...Object.values(keys), ...row.map(plain)])),
+  ));
   const made = make("table", {}, make("caption", {}, caption, " ", file), make("thead", {}, head), body);
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }
 
-const fileName = (words) => `${words.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60)}.csv`;
+const LONGEST_FILE = 60;
+/** A part of a file's name: no other signs than letters, digits and hyphens, and no half words. */
+const fileWords = (words) => {
+  const whole = words.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+  return whole.length <= LONGEST_FILE ? whole : whole.slice(0, LONGEST_FILE + 1).replace(/-[^-]*$/, "").slice(0, LONGEST_FILE);
+};
+/** What a table's file is called: by the caption up to its first stop, and of what it is. */
+const fileName = (caption, { model, concept, labelling } = {}) => {
+  const about = [model, concept, labelling].filter((key) => key && !fileWords(caption.split(/[,:;(]/)[0]).includes(fileWords(key)));
+  return `${[caption.split(/[,:;(]/)[0] || caption, ...about].map(fileWords).filter(Boolean).join("-") || "table"}.csv`;
+};
 
 /** A cell's text: whole numbers whole, others with three digits that count. */
 const shown = (value) =>
@@ -70,7 +86,8 @@ const shown = (value) =>
 function csv(heads, rows) {
   const field = (value) => {
     if (value == null) return "";
-    if (typeof value === "number") return String(value);
+    // Of a difference of two decimals no more digits than it has.
+    if (typeof value === "number") return String(Number(value.toPrecision(10)));
     const text = /^[=+\-@\t\r]/.test(String(value)) ? `'${value}` : String(value);
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
