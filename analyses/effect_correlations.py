@@ -51,13 +51,16 @@ def effect_correlations(
     profiles = []
     for key, effects in _effects(technique, concept):
         drawn = draws.counts(len(effects.terms), key.variant, key.labelling, concept.concept)
-        for number in numbers:
-            others = number.of(effects.terms, concept.concept)
-            if np.ptp(others) > 0:
-                value = rank_correlations(effects.values, others, np.ones((len(others), 1)))[:, 0]
-                series = Series(value, rank_correlations(effects.values, others, drawn))
-                named = replace(key, metric=f"{key.metric}_{number.name}{CORRELATION}")
-                profiles.append(Profile(named, series, len(effects.terms)))
+        by_number = {number.name: number.of(effects.terms, concept.concept) for number in numbers}
+        varied = {name: others for name, others in by_number.items() if np.ptp(others) > 0}
+        if not varied:
+            continue
+        together = np.stack(list(varied.values()))
+        values = rank_correlations(effects.values, together, np.ones((len(effects.terms), 1)))[:, :, 0]
+        resampled = rank_correlations(effects.values, together, drawn)
+        for name, value, draws_of in zip(varied, values, resampled, strict=True):
+            named = replace(key, metric=f"{key.metric}_{name}{CORRELATION}")
+            profiles.append(Profile(named, Series(value, draws_of), len(effects.terms)))
     return profiles
 
 
@@ -95,23 +98,26 @@ def rank_correlations(values: Floats, others: Floats, counts: Floats) -> Floats:
     """Spearman's correlation, ties sharing their mean rank, for all draws at once.
 
     The rank of a term in a draw is the number of drawn terms below it and half of those that tie with it, so ranks are
-    a product of one matrix of comparisons with the counts.
+    a product of one matrix of comparisons with the counts. That product is most of the work: it is done once a layer.
 
     Args:
         values: shape (layers, terms).
-        others: what they are correlated with, shape (terms,).
+        others: what they are correlated with, shape (numbers, terms).
         counts: how often each draw takes each term, shape (terms, draws).
 
     Returns:
-        Shape (layers, draws); 0 where either is the same for all terms that were drawn.
+        Shape (numbers, layers, draws); 0 where either is the same for all terms that were drawn.
     """
-    right = _centred_ranks(others, counts)
-    found = np.empty((len(values), counts.shape[1]))
+    rights = [_centred_ranks(each, counts) for each in others]
+    squares = [(counts * right * right).sum(axis=0) for right in rights]
+    found = np.empty((len(others), len(values), counts.shape[1]))
     for layer, each in enumerate(values):
         left = _centred_ranks(each, counts)
-        shared, one, other = ((counts * a * b).sum(axis=0) for a, b in ((left, right), (left, left), (right, right)))
-        varied = (one > 0) & (other > 0)
-        found[layer] = np.divide(shared, np.sqrt(one * other), out=np.zeros_like(shared), where=varied)
+        weighed = counts * left
+        square = (weighed * left).sum(axis=0)
+        for number, (right, other) in enumerate(zip(rights, squares, strict=True)):
+            shared, norm = (weighed * right).sum(axis=0), square * other
+            found[number, layer] = np.divide(shared, np.sqrt(norm), out=np.zeros_like(shared), where=norm > 0)
     return found
 
 
