@@ -7,10 +7,9 @@ The constants are what `python -m benchmarks.analyses_fit --lines benchmarks/ana
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from extract.library import Concept
-
 if TYPE_CHECKING:
     from extract.estimation import Estimate
+    from extract.library import Concept
     from extract.room import Room
 
 PROFILES_FIXED, PROFILES_EACH = 4.0, 1.3e-4
@@ -34,12 +33,12 @@ _SPREAD = 1.5
 _POSITIONS, _FLOAT = 3, 4
 
 
-def labelled_prompts(concepts: Sequence[Concept]) -> int:
+def labelled_prompts(concepts: "Sequence[Concept]") -> int:
     """Prompts, each counted once for every labelling of its concept."""
     return sum(len(each.terms) * len(each.templates) * len(each.labellings) for each in concepts)
 
 
-def analyses_seconds(made: "Estimate", concepts: Sequence[Concept]) -> dict[str, tuple[float, float]]:
+def analyses_seconds(made: "Estimate", concepts: "Sequence[Concept]") -> dict[str, tuple[float, float]]:
     """The least and the most seconds of a processor: `analyses`, and `umap`, which they can do without."""
     layers = len(made.shape.layers) + 1
     terms = sum(len(each.terms) for each in concepts)
