@@ -4,7 +4,7 @@ Belongs here: the glue of the asset `profiles`. What is measured is in `analyses
 something to do: it brings compilers along.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,8 +129,9 @@ class Profiling:
                 permutations=settings.permutations,
                 progress=lambda _: advance(1),
             )
-        rivals, left = self._against_rivals(concept, found)
-        return [*found, *left, *self._collapse(concept), *self._effects(concept)], rivals
+        numbers = self._numbers(concept)
+        rivals, left = self._against_rivals(concept, found, numbers)
+        return [*found, *left, *self._collapse(concept), *self._effects(concept, numbers)], rivals
 
     def _courses(self, concept: str, found: list["Profile"]) -> tuple[pa.Table, pa.Table]:
         """Ages and stages, where the concept has any; their profiles join those that were found."""
@@ -175,7 +176,9 @@ class Profiling:
             resamples=self.settings.resamples,
         )
 
-    def _against_rivals(self, concept: str, found: list["Profile"]) -> tuple[list["Rival"], list["Profile"]]:
+    def _against_rivals(
+        self, concept: str, found: list["Profile"], numbers: "Sequence[TermNumber]"
+    ) -> tuple[list["Rival"], list["Profile"]]:
         """What rivals make of labels, and what is left over them; nothing of twins."""
         if is_twin(self.model):
             return [], []
@@ -185,7 +188,7 @@ class Profiling:
         store, settings = self.warehouse.store, self.settings
         terms, labels = (store.read(name, concept=concept) for name in ("terms", "labels"))
         draws = {"seed": settings.seed, "resamples": settings.resamples, "permutations": settings.permutations}
-        rivals = rivals_of(found, terms, labels, self._numbers(concept), **draws)
+        rivals = rivals_of(found, terms, labels, numbers, **draws)
         compared = {}
         for model, each in self._compared(concept):
             if store.footer("profile_draws", model=model, concept=each) is not None:
@@ -196,7 +199,7 @@ class Profiling:
         untrained = compared.pop((twin_slug(self.model), concept), None)
         return rivals, rival_profiles(found, rivals, list(compared.values()), untrained)
 
-    def _effects(self, concept: str) -> Iterator["Profile"]:
+    def _effects(self, concept: str, numbers: "Sequence[TermNumber]") -> Iterator["Profile"]:
         """Profiles of what lesions, patches and gradients did, as far as they are there."""
         from analyses.effect_correlations import effect_correlations
         from analyses.lesion_profiles import lesion_profiles
@@ -204,7 +207,6 @@ class Profiling:
         from analyses.saliency_profiles import saliency_profiles
 
         draws = {"seed": self.settings.seed, "resamples": self.settings.resamples}
-        numbers = self._numbers(concept)
         for name, profiled in (("lesions", lesion_profiles), ("saliency", saliency_profiles)):
             measured = [*self.measured_with_controls(name, concept)]
             if measured:
