@@ -3,8 +3,10 @@
 Each model goes through the real pipeline (loading, sweeps, gradients, answers, every table written) in a process of its
 own, over two concepts of the library. Compared are prompts that went through, rows, bytes of each table, peak memory
 of the process, and seconds of each technique: of all processors, as the probe says that this machine needs, for the
-clock tells nothing where other work goes on. Small models take next to nothing beside what the program takes itself, so
-what comes on top of it is compared too. A ratio of 1.00 is a right estimate, 1.20 one that is a fifth too high.
+clock tells nothing where other work goes on. Even those grow where others use the machine: each run is held against a
+probe just before it, and the middle of several rounds counts. Small models take next to nothing beside what the program
+takes itself, so what comes on top of it is compared too. A ratio of 1.00 is a right estimate, 1.20 one that is a fifth
+too high.
 `reference` has learned something; the others have random weights, other layers, widths and kinds, and the same
 tokenizer. `--other` takes two other kinds, depths and widths; `--large` adds one of 156 million weights,
 which takes some minutes.
@@ -20,10 +22,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # The script's own folder, which comes first, has a `statistics` that is not Python's: the root takes its place.
 sys.path[0] = str(Path(__file__).parents[1])
+
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +36,16 @@ from benchmarks.models import EMBEDDED, most_resident, rounded
 from extract.library import CONCEPTS, load_library
 from extract.models import ModelEntry
 from extract.planned import Choices
+
+if TYPE_CHECKING:
+    from extract.estimation import Estimate
+
+_DONE_TOGETHER = {
+    "activations": ("activations", "lesions", "patches"),
+    "saliency": ("saliency",),
+    "responses": ("answers",),
+}
+"""What a run takes seconds for, by a table that comes of it, and whose the seconds are that an estimate tells."""
 
 CONCEPTS_RUN = ("animals", "countries")
 SAMPLE, HELD_OUT, ANSWERS = 40, 8, 2
@@ -132,7 +146,7 @@ def _watched() -> dict[str, float]:
 
 
 def compared(folder: Path, entry: ModelEntry, answers: int = ANSWERS, rounds: int = 1) -> dict[str, float]:
-    """Estimated over measured, of one model; the quietest of so many rounds counts for seconds."""
+    """Estimated over measured, of one model; of seconds the middle of rounds, each probed just before its run."""
     from dagster_project.standing import standing
     from extract.estimation import estimate
     from extract.probing import probe
@@ -143,32 +157,37 @@ def compared(folder: Path, entry: ModelEntry, answers: int = ANSWERS, rounds: in
     made = estimate(entry, concepts, choices)
     with standing(entry.path, CONCEPTS, CONCEPTS_RUN[0]) as measuring:
         program = measuring.bytes()
-    told_all, seconds = [], []
+    paired: list[dict[str, float]] = []
     for number in range(rounds):
-        told_all.append(technique_seconds(made, probe(entry, made.shape, concepts, "cpu", time.process_time)))
+        told = technique_seconds(made, probe(entry, made.shape, concepts, "cpu", choices, clock=time.process_time))
         place = folder / str(number)
         place.mkdir()
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found = pool.submit(measured, place, entry, answers).result()
-        seconds.append(found["seconds"])
-    ratios: dict[str, float] = {"forwards": made.total.forwards / found["forwards"]}
-    for name, (rows, size) in made.tables.items():
-        if found["tables"][name][0] != rows:
-            raise SystemExit(f"{entry.slug}: {rows} rows of {name} were foretold, {found['tables'][name][0]} came.")
-        ratios[f"bytes of {name}"] = size / found["tables"][name][1]
-    ratios["bytes in all"] = made.disk / sum(found["tables"][name][1] for name in made.tables)
-    ratios["peak memory"] = (program + made.memory.peak) / found["memory"]
-    ratios["peak memory over the program's"] = made.memory.peak / (found["memory"] - program)
-    told = {
-        "activations": ("activations", "lesions", "patches"),
-        "saliency": ("saliency",),
-        "responses": ("answers",),
+        paired.append(_ratios({name: _middle(each) for name, each in told.items()}, found["seconds"]))
+    peak = made.memory.peak
+    return {
+        "forwards": made.total.forwards / found["forwards"],
+        **_sizes(made, found["tables"]),
+        "peak memory": (program + peak) / found["memory"],
+        "peak memory over the program's": peak / (found["memory"] - program),
+        **{f"processor seconds of {name}": median(each[name] for each in paired) for name in paired[0]},
     }
-    # Even processor seconds grow where others use the machine: both are those of the quietest round.
-    for name, techniques in told.items():
-        middle = min(sum(_middle(times[each]) for each in techniques if each in times) for times in told_all)
-        ratios[f"processor seconds of {', '.join(techniques)}"] = middle / min(each[name] for each in seconds)
-    return ratios
+
+
+def _sizes(made: "Estimate", found: Mapping[str, tuple[int, int]]) -> dict[str, float]:
+    for name, (rows, _) in made.tables.items():
+        if found[name][0] != rows:
+            raise SystemExit(f"{made.model}: {rows} rows of {name} were foretold, {found[name][0]} came.")
+    ratios = {f"bytes of {name}": size / found[name][1] for name, (_, size) in made.tables.items()}
+    return ratios | {"bytes in all": made.disk / sum(found[name][1] for name in made.tables)}
+
+
+def _ratios(told: Mapping[str, float], took: Mapping[str, float]) -> dict[str, float]:
+    """Seconds told over seconds taken, by what a run does in one go, and of all of it."""
+    told_of = {name: sum(told.get(each, 0.0) for each in techniques) for name, techniques in _DONE_TOGETHER.items()}
+    ratios = {", ".join(_DONE_TOGETHER[name]): seconds / took[name] for name, seconds in told_of.items()}
+    return ratios | {"all": sum(told_of.values()) / sum(took[name] for name in told_of)}
 
 
 def _middle(bounds: tuple[float, float]) -> float:
@@ -192,7 +211,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="a model of 156 million weights too")
     parser.add_argument("--other", action="store_true", help="two other kinds, depths and widths instead")
     parser.add_argument("--answers", type=int, default=ANSWERS, help="prompts of a concept that are answered")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each model, of which the fastest counts")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each model, of which the middle ratio counts")
     options = parser.parse_args()
     shapes = OTHER if options.other else SHAPES | (LARGE if options.large else {})
     quiet_libraries()

@@ -16,6 +16,7 @@ from extract.extraction import TOKEN_BUDGETS
 from extract.library import Concept
 from extract.models import ModelEntry
 from extract.outline import Outline
+from extract.planned import Choices
 from extract.speed import EFFECTS, Pace, Speed, paces
 from extract.trials import SHALLOW, Clock, in_turns, standing_weights, tried
 from warehouse.errors import VesaliusError
@@ -38,6 +39,8 @@ def probe(
     shape: Outline,
     concepts: Sequence[Concept],
     device: str,
+    choices: Choices,
+    *,
     clock: Clock = time.perf_counter,
 ) -> Speed:
     """Measure this machine on a model's kind of work.
@@ -47,18 +50,19 @@ def probe(
         shape: of the model.
         concepts: whose prompts are taken.
         device: where the model would run.
+        choices: how much the run measures.
         clock: whose seconds are told; those of processors can be compared where other work goes on.
     """
     kind = torch.device(device).type
     largest = _TRIED.get(kind, _TRIED["cuda"])
     if standing_weights(shape, SHALLOW) <= largest:
         try:
-            found = tried(entry, shape, concepts, device, clock=clock, largest=largest)
+            found = tried(entry, shape, concepts, device, choices=choices, clock=clock, largest=largest)
         except (VesaliusError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             # An architecture that can't be cut to two layers is measured by its matrices.
             pass
         else:
-            return Speed(paces(found), _writing(shape, clock), None, tried=True)
+            return Speed(paces(found), *_writing(shape, clock), None, tried=True)
     return _matrices(shape, device, clock)
 
 
@@ -78,16 +82,18 @@ def _matrices(shape: Outline, device: str, clock: Clock) -> Speed:
     swept = Pace(
         batch=0.0, call=_OVERHEAD.get(kind, _OVERHEAD["cuda"]), flops=2 * tokens * shape.width * inner / product
     )
+    row_bytes, group = _writing(shape, clock)
     return Speed(
         paces={EFFECTS: swept, "saliency": swept.times(_GRADIENTS)},
-        row_bytes=_writing(shape, clock),
+        row_bytes=row_bytes,
+        group=group,
         bandwidth=2 * weights.nbytes / copied,
         tried=False,
     )
 
 
-def _writing(shape: Outline, clock: Clock) -> float:
-    """Bytes of vectors a second that are made into rows, checked and written."""
+def _writing(shape: Outline, clock: Clock) -> tuple[float, float]:
+    """Bytes of vectors a second that are made into rows, checked and written; seconds of a layer with next to none."""
     import tempfile
     from pathlib import Path
 
@@ -114,17 +120,19 @@ def _writing(shape: Outline, clock: Clock) -> float:
         return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
     tables = [layer(number) for number in range(1 + _WRITTEN)]
+    nearly_empty = [rows.slice(0, 1) for rows in tables]
 
-    def write(layers: int) -> None:
+    def write(tables: Sequence[pa.Table]) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             Store(Path(folder)).writer(
                 "activations", fingerprint="", width=shape.width, model="probe", concept="probe"
             ) as writer,
         ):
-            for rows in tables[:layers]:
+            for rows in tables:
                 writer.add(rows)
 
     # A file is begun and committed once, whatever is in it: that is not what a layer takes.
-    few, many = in_turns([partial(write, 1), partial(write, 1 + _WRITTEN)], clock)
-    return _WRITTEN * 3 * count * shape.width * 4 / max(many - few, many / 10)
+    began, groups, whole = in_turns([partial(write, each) for each in (tables[:0], nearly_empty, tables)], clock)
+    row_bytes = len(tables) * 3 * count * shape.width * 4 / max(whole - groups, whole / 10)
+    return row_bytes, max(groups - began, 0.0) / len(tables)

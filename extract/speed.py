@@ -15,6 +15,9 @@ from extract.estimation import PREPARATION, TWIN, Estimate
 EFFECTS = "effects"
 """Lesions and patches, which are tried together; what has no trial of its own is taken to be as fast."""
 
+_TABLES = {PREPARATION: 0, "activations": 2, TWIN: 2}
+"""Tables that a technique fills layer by layer, where it is not one."""
+
 _SPREAD = {True: 1.5, False: 3.0}
 """By what a time may be wrong either way, if the engine itself was tried, or not."""
 
@@ -60,12 +63,14 @@ class Speed:
     Attributes:
         paces: by technique; those that are not there go at the pace of `EFFECTS`.
         row_bytes: bytes of vectors a second that are turned into rows and written.
+        group: seconds that a layer of a table takes to be written, whatever is in it.
         bandwidth: bytes of weights a second; None where the engine was tried, whose calls include reading.
         tried: whether the engine itself was.
     """
 
     paces: Mapping[str, Pace]
     row_bytes: float
+    group: float
     bandwidth: float | None
     tried: bool
 
@@ -128,10 +133,12 @@ def technique_seconds(made: Estimate, speed: Speed) -> dict[str, tuple[float, fl
     spread = _SPREAD[speed.tried]
     vectors = sum(made.tables.get(name, (0, 0))[0] for name in ("activations", "contributions"))
     writing = vectors * made.shape.width * 4 / speed.row_bytes
+    layers = made.concepts * len(made.shape.layers)
     found = {}
     for name, work in made.work.items():
         # A twin is read as its model is.
         seconds = speed.seconds("activations" if name == TWIN else name, work, layer)
+        seconds += layers * speed.group * _TABLES.get(name, 1)
         if name in {"activations", TWIN}:
             seconds += writing * work.forwards / max(1, _read(made))
         elif name == PREPARATION:

@@ -112,7 +112,9 @@ def test_the_engine_is_tried_at_two_depths_and_no_technique_is_forgotten(
     entry: ModelEntry, shape: Outline, concept: Concept
 ) -> None:
     now = iter(range(1_000_000))
-    found = tried(entry, shape, [concept], "cpu", clock=lambda: float(next(now)), largest=10**9)
+    found = tried(
+        entry, shape, [concept], "cpu", choices=Choices(answers=2), clock=lambda: float(next(now)), largest=10**9
+    )
     counts = Counter(each.technique for each in found)
     depths = 2 if len(shape.layers) > 2 else 1
     assert counts == {EFFECTS: depths + 1, "activations": depths, "saliency": depths, "answers": depths}
@@ -125,7 +127,7 @@ def test_the_engine_is_tried_at_two_depths_and_no_technique_is_forgotten(
 
 def test_a_probe_tries_the_engine_of_a_small_model(entry: ModelEntry, shape: Outline, concept: Concept) -> None:
     now = iter(range(1_000_000))
-    found = probe(entry, shape, [concept], "cpu", lambda: float(next(now)))
+    found = probe(entry, shape, [concept], "cpu", Choices(), clock=lambda: float(next(now)))
     assert found.tried
     assert found.paces.keys() == {EFFECTS, "activations", "saliency", "answers"}
 

@@ -127,7 +127,7 @@ def estimate(
         from extract.speed import technique_seconds
 
         with console(error=True).status(f"{entry.slug}: time"):
-            seconds = technique_seconds(made, probe(entry, shape, library, kind))
+            seconds = technique_seconds(made, probe(entry, shape, library, kind, choices))
             seconds |= analyses_seconds(made, library)
     why, instead = verdict(made, room, host)
     if as_json:
