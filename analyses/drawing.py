@@ -28,9 +28,16 @@ SHARES = alt.Scale(domain=[0.0, 0.25, 0.5, 0.75, 1.0], range=["#fbf8ec", "#d9c96
 _LAYER_LABEL = "datum.value < 0 ? 'emb' : datum.value"
 
 
+class _Rows(alt.Data):
+    """Rows that charts share: Altair copies a chart, row by row, each time that it is put beside another or dressed."""
+
+    def __deepcopy__(self, memo: object = None) -> "_Rows":
+        return self
+
+
 def values(rows: pl.DataFrame) -> alt.Data:
-    """Rows as a chart carries them."""
-    return alt.Data(values=rows.to_dicts())  # type: ignore[no-untyped-call]
+    """Rows as a chart carries them; they are not to be changed."""
+    return _Rows(values=rows.to_dicts())  # type: ignore[no-untyped-call]
 
 
 def layer_axis(layers: Sequence[int]) -> alt.X:
@@ -67,12 +74,15 @@ def row_axis(order: Sequence[str], *, labels: bool = True) -> alt.Y:
 
 def dressed(chart: Any) -> alt.Chart:
     """The chart with our fonts, margins and sizes."""
-    return (  # type: ignore[no-any-return]
-        chart.configure(font=FONT, background="#ffffff", padding=14)
-        .configure_view(stroke="#bbbbbb")
-        .configure_title(
+    # All in one: each call of a method that configures copies the whole chart.
+    return chart.configure(  # type: ignore[no-any-return]
+        font=FONT,
+        background="#ffffff",
+        padding=14,
+        view=alt.ViewConfig(stroke="#bbbbbb"),
+        title=alt.TitleConfig(
             fontSize=16, subtitleFontSize=12, subtitleColor="#555555", subtitlePadding=6, offset=14, color=INK
-        )
-        .configure_axis(labelFontSize=12, titleFontSize=12, labelColor=INK, titleColor=INK)
-        .configure_legend(labelFontSize=11, titleFontSize=12, labelColor=INK, titleColor=INK)
+        ),
+        axis=alt.AxisConfig(labelFontSize=12, titleFontSize=12, labelColor=INK, titleColor=INK),
+        legend=alt.LegendConfig(labelFontSize=11, titleFontSize=12, labelColor=INK, titleColor=INK),
     )

@@ -9,10 +9,11 @@ layer and template: differences between layers are paired. `benchmarks.calibrati
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from warehouse.errors import InputError
 
@@ -168,7 +169,7 @@ def estimate(sampled: Sampled) -> Estimate:
 
 def _levels(resampled: Floats, terms: int | None) -> Floats:
     """The percentiles of the resamples that bound the interval."""
-    deviations = np.array([stats.norm.ppf(LOW / 100), stats.norm.ppf(HIGH / 100)])
+    deviations = np.array([special.ndtri(LOW / 100), special.ndtri(HIGH / 100)])
     if terms is not None and terms > 1:
         deviations = deviations * _wider(terms)
     centred = resampled - resampled.mean()
@@ -178,12 +179,12 @@ def _levels(resampled: Floats, terms: int | None) -> Floats:
     found = float((centred**3).mean()) / spread**3
     clear = np.clip(abs(found) - 2 * np.sqrt(6 / len(resampled)), 0.0, _MOST_SKEW)
     skew = np.sign(found) * _TRUSTED_SKEW * clear / 6
-    return np.asarray(100 * stats.norm.cdf(skew + (skew + deviations) / (1 - skew * (skew + deviations))))
+    return np.asarray(100 * special.ndtr(skew + (skew + deviations) / (1 - skew * (skew + deviations))))
 
 
 def _wider(terms: int) -> float:
     """By how much Student's interval of a mean is wider than that of its resamples."""
-    student = stats.t.ppf(HIGH / 100, _freedom(terms, _KURTOSIS)) / stats.norm.ppf(HIGH / 100)
+    student = special.stdtrit(_freedom(terms, _KURTOSIS), HIGH / 100) / special.ndtri(HIGH / 100)
     return float(student * np.sqrt(terms / (terms - 1)))
 
 
@@ -229,7 +230,7 @@ def calibrated(value: float, resampled: Floats, left_out: Floats, strata: NDArra
     apart = max(bootstrap / one_by_one - 1, 0.0)
     variance = jackknife * max(1 - _SECOND_ORDER * apart**3, _LEAST_SHARE)
     freedom = jackknife**2 / float((variances**2 / _freedom(np.maximum(sizes, 2), _KURTOSIS_OF_PLACES)).sum())
-    wider = stats.t.ppf(HIGH / 100, freedom) / stats.norm.ppf(HIGH / 100) / _wider(len(strata))
+    wider = special.stdtrit(freedom, HIGH / 100) / special.ndtri(HIGH / 100) / _wider(len(strata))
     return np.asarray(value + (resampled - resampled.mean()) * wider * np.sqrt(variance / bootstrap))
 
 
@@ -271,6 +272,7 @@ def calibrated_pairs(
     return np.asarray(value[:, None] + away * scale[:, None])
 
 
+@lru_cache(maxsize=4096)
 def share_interval(hits: int, n: int) -> tuple[float, float]:
     """The 95% interval of a share (E. Wilson, JASA 22, 1927): it stays within 0 and 1, and has a width at 0 and at n.
 
