@@ -17,6 +17,7 @@ from dagster_project.commands.analysed import (
     labelled_prompts,
     peak,
 )
+from dagster_project.commands.estimate import verdict
 from dagster_project.commands.estimated import as_object
 from extract.estimation import Estimate, estimate
 from extract.library import Library, load_library
@@ -78,6 +79,18 @@ def test_the_peak_is_the_larger_of_extraction_and_analyses(made: Estimate) -> No
 
 def test_analyses_take_nothing_of_a_device_with_memory_of_its_own(made: Estimate) -> None:
     assert peak(made, Room("a GPU", 10**10, 10**10, shared=False)) == made.memory.peak
+
+
+def test_analyses_that_do_not_fit_main_memory_are_a_reason_to_refuse(made: Estimate) -> None:
+    needed = analyses_memory(made)
+    gpu = Room("a GPU", 10**12, 10**12, shared=False)
+    assert verdict(made, gpu, needed) == ((), [])
+    (why,), (instead,) = verdict(made, gpu, needed - 1)
+    assert "analyses" in why
+    assert "main memory" in why
+    assert "python -m extract run" in instead
+    shared = Room("main memory", needed + 699, 10**12, shared=True, program=700)
+    assert any("analyses" in each for each in verdict(made, shared, 10**12)[0])
 
 
 def test_memory_of_the_analyses_grows_with_the_largest_concept_and_the_width(made: Estimate, library: Library) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dagster_project.commands.analysed import analyses_bytes, analyses_seconds
+from dagster_project.commands.analysed import analyses_bytes, analyses_memory, analyses_seconds
 from dagster_project.commands.completing import model_slugs
 from dagster_project.commands.estimated import as_object, print_estimate
 from dagster_project.commands.options import JsonOption, WarehouseOption, names_of
@@ -64,6 +64,9 @@ def estimate(
         bool | None,
         typer.Option("--untrained/--no-untrained", help="The untrained twin too. Default: as for `vesalius run`."),
     ] = None,
+    umap: Annotated[
+        bool, typer.Option("--umap/--no-umap", help="UMAP layouts and their pictures, which take time of their own.")
+    ] = True,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16. Default: what the model's config names.")
     ] = None,
@@ -129,6 +132,8 @@ def estimate(
         with console(error=True).status(f"{entry.slug}: time"):
             seconds = technique_seconds(made, probe(entry, shape, library, kind, choices))
             seconds |= analyses_seconds(made, library)
+            if not umap:
+                del seconds["umap"]
     why, instead = verdict(made, room, host)
     if as_json:
         print_json(as_object(made, room, seconds, why, instead))
@@ -139,11 +144,19 @@ def estimate(
 
 def verdict(made: "Estimate", room: "Room", host: int) -> tuple[tuple[str, ...], list[str]]:
     """Why a run can't fit, and what would; both empty where it can."""
-    from extract.room import refusals, remedies
+    from extract.room import refusals, remedies, size
 
-    tables = {name: size for name, (_, size) in made.tables.items()} | {"analyses": analyses_bytes(made)}
+    tables = {name: taken for name, (_, taken) in made.tables.items()} | {"analyses": analyses_bytes(made)}
     why = refusals(made.memory, sum(tables.values()), made.shape, room)
-    return why, list(remedies(made.memory, tables, made.shape, room, host=host)) if why else []
+    instead = list(remedies(made.memory, tables, made.shape, room, host=host)) if why else []
+    after = room.program + analyses_memory(made)
+    main = room.memory if room.shared else host
+    if after > main:
+        why += (f"The analyses after it take {size(after)} of main memory, which has {size(main)}.",)
+        instead.append(
+            f"a machine with {size(after, up=True)}; the extraction alone needs less (`python -m extract run`)"
+        )
+    return why, instead
 
 
 def _room(gpu: str | None, ram: str | None, disk: str | None, root: object) -> "tuple[Room, int]":

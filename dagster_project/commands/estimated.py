@@ -90,7 +90,8 @@ def print_estimate(made: "Estimate", room: "Room", seconds: Mapping[str, tuple[f
     ]
     total = made.total
     rows.append(["analyses", "profiles, maps, findings", "", "", "", "", _times(seconds, "analyses")])
-    rows.append(["umap", "layouts and their pictures", "", "", "", "", _times(seconds, "umap")])
+    if seconds is None or "umap" in seconds:
+        rows.append(["umap", "layouts and their pictures", "", "", "", "", _times(seconds, "umap")])
     rows.append(
         [
             "in all",
