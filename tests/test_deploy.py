@@ -40,6 +40,11 @@ def test_a_task_of_an_array_runs_its_shard_and_the_last_job_merges_them(tmp_path
     options = ["--json", "--only=drugs", "--sample=8"]
     assert said[0] == ["-m", "extract", "run", "--model", "planted", "--shard", "3/8", *options]
     assert said[1] == ["-m", "extract", "merge", "--model", "planted", "--shards", "8", *options]
+    alone = given | {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "1", "SHARDS": "8"}
+    again = subprocess.run(
+        ["bash", DEPLOY / "slurm" / "extract.sbatch"], env=alone, capture_output=True, text=True, check=True
+    )
+    assert again.stdout.split() == said[0]
 
 
 def test_the_merge_waits_for_as_many_shards_as_the_job_runs() -> None:
