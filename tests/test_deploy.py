@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,12 @@ def test_pods_that_run_models_are_on_nodes_with_a_gpu_and_nothing_runs_as_root()
     assert values["postgresql"]["enabled"] is True
     launched = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     assert launched["podSpecConfig"]["nodeSelector"] == pod["nodeSelector"]
+
+
+def test_the_chart_speaks_to_postgres_by_the_package_that_dagster_brings() -> None:
+    pytest.importorskip("dagster_postgres")
+    scheme = manifest("dagster-values.yaml")["postgresql"]["postgresqlScheme"]
+    assert sqlalchemy.make_url(f"{scheme}://host/dagster").get_dialect().import_dbapi().__name__ == "psycopg2"
 
 
 def test_the_image_copies_what_is_there_and_does_not_run_as_root() -> None:
