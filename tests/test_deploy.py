@@ -81,6 +81,31 @@ def test_the_chart_speaks_to_postgres_by_the_package_that_dagster_brings() -> No
     assert sqlalchemy.make_url(f"{scheme}://host/dagster").get_dialect().import_dbapi().__name__ == "psycopg2"
 
 
+def test_the_pods_that_dagster_starts_are_ones_that_kubernetes_takes() -> None:
+    pytest.importorskip("dagster_k8s")
+    validate = pytest.importorskip("kubernetes_validate")
+    from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+    from dagster_k8s.pipes import build_pod_body
+    from kubernetes.client import ApiClient
+
+    from deploy.pipes_k8s import IMAGE, POD
+
+    launched = manifest("dagster-values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    config = {"container_config": launched["containerConfig"], "pod_spec_config": launched["podSpecConfig"]}
+    job = construct_dagster_k8s_job(
+        DagsterK8sJobConfig(job_image=IMAGE, dagster_home="/opt/dagster"),
+        args=["dagster", "api", "execute_run"],
+        job_name="run",
+        user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config),
+    )
+    pod = build_pod_body("extract", IMAGE, ["python"], {}, None, POD)
+    for kind, version, body in (("Job", "batch/v1", job), ("Pod", "v1", pod)):
+        written = ApiClient().sanitize_for_serialization(body)
+        validate.validate(written | {"kind": kind, "apiVersion": version}, "1.31", strict=True)
+    template = ApiClient().sanitize_for_serialization(job)["spec"]["template"]
+    assert template["spec"]["nodeSelector"] == {"vesalius/pool": "gpu"}
+
+
 def test_the_image_copies_what_is_there_and_does_not_run_as_root() -> None:
     lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", lines, re.MULTILINE) for word in line.split()]
