@@ -1,4 +1,4 @@
-"""The code location with each model run in a pod of its own, on a node with a GPU; needs `pip install dagster-k8s`.
+"""The code location with each model run in a pod of its own, on a node with a GPU; needs the extra `kubernetes`.
 
 As `deploy/pipes.py`, with Dagster's client for Kubernetes in the place of the one for processes. Image, volume and node
 pool have the names of `deploy/kubernetes`: change them there and here.

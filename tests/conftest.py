@@ -1,11 +1,13 @@
-"""What tests share: which files begin, and a real S3 server on this machine, which starts with the first that asks."""
+"""What tests share: which files begin, and object stores on this machine, which start with the first that asks."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
-from object_store import BUCKET, ObjectStore
+from object_store import BUCKET, PROTOCOLS, STORES, ObjectStore
 from warehouse_fixture import build_warehouse
 
 from warehouse.catalog import build_catalog
@@ -38,25 +40,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with pytest.MonkeyPatch.context() as patch, ObjectStore() as store:
-        patch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ObjectStore]]:
+    """The store of a protocol, which runs until the session ends."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        store.make_bucket()
-        yield store
+
+        @cache
+        def running(protocol: str) -> ObjectStore:
+            store = stack.enter_context(STORES[protocol](tmp_path_factory.mktemp(protocol), patch))
+            store.make_bucket()
+            return store
+
+        yield running
 
 
-@pytest.fixture(scope="module", params=["disk", "s3"])
+@pytest.fixture(scope="session", params=PROTOCOLS)
+def object_store(request: pytest.FixtureRequest, stores: Callable[[str], ObjectStore]) -> ObjectStore:
+    """A store of each protocol that can run here."""
+    return stores(request.param)
+
+
+@pytest.fixture(scope="module", params=["disk", *PROTOCOLS])
 def warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | ObjectPlace:
-    """The small warehouse of `warehouse_fixture` with its catalog, on a disk and in an object store: for reading."""
+    """The small warehouse of `warehouse_fixture` with its catalog, on a disk and in object stores: for reading."""
     if request.param == "disk":
         root: Path | ObjectPlace = tmp_path_factory.mktemp("it's a [ware] house") / "data"
     else:
-        store: ObjectStore = request.getfixturevalue("object_store")
+        store: ObjectStore = request.getfixturevalue("stores")(request.param)
         root = store.place(f"{BUCKET}/it's a [ware] house/data")
     build_warehouse(root)
     build_catalog(root)
@@ -72,12 +83,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", *PROTOCOLS])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | ObjectPlace:
-    """An empty place for a warehouse: a folder, then a prefix in a bucket."""
+    """An empty place for a warehouse: a folder, then a prefix in a bucket of each store."""
     if request.param == "disk":
         return tmp_path
-    store: ObjectStore = request.getfixturevalue("object_store")
+    store: ObjectStore = request.getfixturevalue("stores")(request.param)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(tempfile, "tempdir", None)

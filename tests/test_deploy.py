@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,11 @@ def test_a_task_of_an_array_runs_its_shard_and_the_last_job_merges_them(tmp_path
     options = ["--json", "--only=drugs", "--sample=8"]
     assert said[0] == ["-m", "extract", "run", "--model", "planted", "--shard", "3/8", *options]
     assert said[1] == ["-m", "extract", "merge", "--model", "planted", "--shards", "8", *options]
+    alone = given | {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "1", "SHARDS": "8"}
+    again = subprocess.run(
+        ["bash", DEPLOY / "slurm" / "extract.sbatch"], env=alone, capture_output=True, text=True, check=True
+    )
+    assert again.stdout.split() == said[0]
 
 
 def test_the_merge_waits_for_as_many_shards_as_the_job_runs() -> None:
@@ -67,6 +73,37 @@ def test_pods_that_run_models_are_on_nodes_with_a_gpu_and_nothing_runs_as_root()
     assert values["postgresql"]["enabled"] is True
     launched = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     assert launched["podSpecConfig"]["nodeSelector"] == pod["nodeSelector"]
+
+
+def test_the_chart_speaks_to_postgres_by_the_package_that_dagster_brings() -> None:
+    pytest.importorskip("dagster_postgres")
+    scheme = manifest("dagster-values.yaml")["postgresql"]["postgresqlScheme"]
+    assert sqlalchemy.make_url(f"{scheme}://host/dagster").get_dialect().import_dbapi().__name__ == "psycopg2"
+
+
+def test_the_pods_that_dagster_starts_are_ones_that_kubernetes_takes() -> None:
+    pytest.importorskip("dagster_k8s")
+    validate = pytest.importorskip("kubernetes_validate")
+    from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+    from dagster_k8s.pipes import build_pod_body
+    from kubernetes.client import ApiClient
+
+    from deploy.pipes_k8s import IMAGE, POD
+
+    launched = manifest("dagster-values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    config = {"container_config": launched["containerConfig"], "pod_spec_config": launched["podSpecConfig"]}
+    job = construct_dagster_k8s_job(
+        DagsterK8sJobConfig(job_image=IMAGE, dagster_home="/opt/dagster"),
+        args=["dagster", "api", "execute_run"],
+        job_name="run",
+        user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config),
+    )
+    pod = build_pod_body("extract", IMAGE, ["python"], {}, None, POD)
+    for kind, version, body in (("Job", "batch/v1", job), ("Pod", "v1", pod)):
+        written = ApiClient().sanitize_for_serialization(body)
+        validate.validate(written | {"kind": kind, "apiVersion": version}, "1.31", strict=True)
+    template = ApiClient().sanitize_for_serialization(job)["spec"]["template"]
+    assert template["spec"]["nodeSelector"] == {"vesalius/pool": "gpu"}
 
 
 def test_the_image_copies_what_is_there_and_does_not_run_as_root() -> None:

@@ -55,6 +55,7 @@ NOT_OURS = {
     "kubectl": "needs a cluster",
     "make": "its targets are checked to be there; `make test` is what runs this",
     "marimo": "serves until it is interrupted",
+    "npm": "needs a package index",
     "pip": "needs the package index; extras are checked to be there",
     "pytest": "is what runs this; the files that it is given are checked to be there",
     "python": "the script or module is checked to be there",

@@ -23,6 +23,7 @@ from fsspec.utils import glob_translate, tokenize
 
 from warehouse.errors import StoreError, StoreUnreachableError
 from warehouse.places import ObjectPlace
+from warehouse.ranges import open_version
 from warehouse.refusals import reading
 
 _SMALL = 1 << 20
@@ -95,6 +96,8 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
         if found is None:
             with reading(path):
                 found = self._inner.find(folder, detail=True)
+                if isinstance(found, list):  # adlfs of a file: its name alone
+                    found = {name: self._inner.info(name) for name in found}
             if look is not None:
                 look[self.protocol, folder] = found
         fits = re.compile(glob_translate(wanted))
@@ -132,7 +135,7 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
         name = info["name"]
         with reading(path):
             if info["size"] > _SMALL:
-                file = self._inner.open(name, "rb", cache_type="none")
+                file = open_version(self._inner, name, self.protocol)
                 _check_same(info, file.details)
                 return file
             content = self._whole(name, tokenize(info)) if info["size"] else b""

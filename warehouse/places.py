@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol, Self
 import fsspec
 
 from warehouse.errors import InputError
+from warehouse.ranges import open_version
 from warehouse.refusals import reading, writing
 
 _PACKAGES = {
@@ -32,12 +33,9 @@ _PACKAGES = {
 }
 """By the protocol of an address: the package that speaks it, and the extra of ours that installs it."""
 
-_TYPE_OPTIONS = {"s3": "ContentType", "gs": "content_type", "gcs": "content_type"}
-"""How an upload is told what it holds, so that a browser shows charts."""
-
 _END = 128 << 10
 _READ_FROM_THE_END = {"s3", "gs", "gcs", "memory"}
-"""Azure's protocol knows no range that is counted from the end."""
+"""Azure's protocol knows no range that is counted from the end: the size is asked for first."""
 
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+.-]*)://(?P<path>.*)", re.DOTALL)
 
@@ -159,10 +157,14 @@ class ObjectPlace:
         return found
 
     def read_end(self) -> bytes:
-        """Its last 128 KiB, or all of a smaller one, in one request; FileNotFoundError if there is no object."""
-        start = -_END if self.protocol in _READ_FROM_THE_END else None
+        """Its last 128 KiB, or all of a smaller one, in a request or two; FileNotFoundError if there is no object."""
         with reading(self.url):
-            found: bytes = self.files().cat_file(self.url, start=start)
+            if self.protocol in _READ_FROM_THE_END:
+                found: bytes = self.files().cat_file(self.url, start=-_END)
+                return found
+            with open_version(self.files(), self.url, self.protocol) as file:
+                file.seek(max(0, file.size - _END))
+                found = file.read()
         return found
 
     def read_text(self, encoding: str) -> str:
@@ -182,16 +184,15 @@ class ObjectPlace:
         Small files go in one PUT, large ones in parts that nobody sees before the last one is there and the upload is
         completed; an upload that fails leaves what there was.
         """
-        kind, option = mimetypes.guess_type(self.name)[0], _TYPE_OPTIONS.get(self.protocol)
-        told = {option: kind} if kind and option else {}
+        files, kind = self.files(), mimetypes.guess_type(self.name)[0]
         with writing(self.url):
-            self.files().put_file(str(file), self.url, **told)
+            files.put_file(str(file), self.url, **(_told_type(self.protocol, kind) if kind else {}))
 
     def files(self) -> Any:
         """The fsspec file system. It remembers no listings: others write here too.
 
         Raises:
-            InputError: the package that speaks the protocol is not installed.
+            InputError: the package that speaks the protocol is not installed, or knows no account.
         """
         try:
             return fsspec.filesystem(self.protocol, use_listings_cache=False)
@@ -200,6 +201,11 @@ class ObjectPlace:
             raise InputError(
                 f"{self.url} needs the package {package}, which can't be imported ({error}). Install it with "
                 f"`pip install 'vesalius[{extra}]'`."
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"{self.url} can't be reached ({error}). The account and its key come from the environment: see "
+                "docs/storage.md."
             ) from error
 
 
@@ -243,7 +249,7 @@ def opened(where: Place) -> Iterator[Path | BinaryIO]:
         assert isinstance(where, Path)
         yield where
         return
-    with reading(where.url), where.files().open(where.url, "rb", cache_type="none") as file:
+    with reading(where.url), open_version(where.files(), where.url, where.protocol) as file:
         yield file
 
 
@@ -299,3 +305,12 @@ def staging() -> Path:
 
 def _fits(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _told_type(protocol: str, kind: str) -> dict[str, Any]:
+    """How an upload is told what it holds, so that a browser shows charts."""
+    if protocol in ("abfs", "az"):
+        from azure.storage.blob import ContentSettings
+
+        return {"content_settings": ContentSettings(content_type=kind)}
+    return {"s3": {"ContentType": kind}, "gs": {"content_type": kind}, "gcs": {"content_type": kind}}.get(protocol, {})

@@ -15,6 +15,7 @@ _OF_CLIENTS = (
     "botocore.exceptions.BotoCoreError",
     "aiohttp.ClientError",
     "gcsfs.retry.HttpError",
+    "gcsfs.retry.ChecksumError",
     "google.auth.exceptions.GoogleAuthError",
     "azure.core.exceptions.AzureError",
     "fsspec.exceptions.FSTimeoutError",
@@ -24,13 +25,24 @@ _PASSING_OF_CLIENTS = (
     "botocore.exceptions.HTTPClientError",
     "aiohttp.ClientConnectionError",
     "aiohttp.ClientPayloadError",
+    "requests.exceptions.ConnectionError",
+    "requests.exceptions.ChunkedEncodingError",
+    "requests.exceptions.Timeout",
+    "gcsfs.retry.ChecksumError",
     "google.auth.exceptions.TransportError",
     "azure.core.exceptions.ServiceRequestError",
     "azure.core.exceptions.ServiceResponseError",
+    "azure.core.exceptions.IncompleteReadError",
     "fsspec.exceptions.FSTimeoutError",
 )
 _PASSING = {errno.EBUSY, errno.EIO, errno.ETIMEDOUT, getattr(errno, "EREMOTEIO", errno.EIO)}
 """What s3fs makes of throttling (EBUSY), of a file replaced while it was read (EBUSY) and of a server's fault."""
+
+_PASSING_STATUS = {408, 429, 500, 502, 503, 504}
+"""What gcsfs and adlfs tell of such answers: the status of HTTP."""
+
+_KEYS = {"s3": "AWS_…", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "gcs": "GOOGLE_APPLICATION_CREDENTIALS"}
+_KEYS |= {"abfs": "AZURE_STORAGE_…", "az": "AZURE_STORAGE_…"}
 
 
 @contextmanager
@@ -65,19 +77,34 @@ def is_passing(error: BaseException) -> bool:
     """Whether the same may work when tried again: no answer, a timeout, a busy or failing server."""
     if isinstance(error, (ConnectionError, TimeoutError, *_known(_PASSING_OF_CLIENTS))):
         return True
-    return isinstance(error, OSError) and error.errno in _PASSING
+    return _status(error) in _PASSING_STATUS or (isinstance(error, OSError) and error.errno in _PASSING)
+
+
+def is_replaced(error: BaseException) -> bool:
+    """Whether the version that was asked for is no longer the one that is there."""
+    return isinstance(error, FileNotFoundError) or _status(error) in {404, 412}
+
+
+def _status(error: BaseException) -> int | None:
+    """The status of HTTP, of gcsfs (as a number or as text) and of Azure's client."""
+    found = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return int(found) if isinstance(found, int) or (isinstance(found, str) and found.isdecimal()) else None
 
 
 def _told(doing: str, url: str, error: Exception, state: str) -> StoreError:
     reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split()).rstrip(".")
+    if isinstance(error, FileNotFoundError) and error.strerror is None:
+        reason = f"not found ({reason})"
+    protocol = url.partition("://")[0]
     if is_passing(error):
+        other = " (AWS_ENDPOINT_URL names another than Amazon's)" if protocol == "s3" else ""
         return StoreUnreachableError(
-            f"Can't {doing} {url} just now: {reason}. {state} See that the store is up (AWS_ENDPOINT_URL names another "
-            "than Amazon's), then run again: it goes on from there."
+            f"Can't {doing} {url} just now: {reason}. {state} See that the store is up{other}, then run again: it goes "
+            "on from there."
         )
     return StoreError(
         f"Can't {doing} {url}: {reason}. {state} See that the bucket is there and that the keys in the environment "
-        "(AWS_…, GOOGLE_…, AZURE_…) may use it, or choose another place with --warehouse."
+        f"({_KEYS.get(protocol, 'of its client')}) may use it, or choose another place with --warehouse."
     )
 
 
