@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterMaxRetriesExceededError
 
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
@@ -158,7 +159,9 @@ def own_error(error: BaseException) -> VesaliusError | None:
     while seen is not None:
         if isinstance(seen, VesaliusError):
             return seen
-        seen = getattr(seen, "user_exception", None) or seen.__cause__
+        # Once all tries are over, Dagster names the last error in its text alone, and raises it from nothing.
+        last = seen.__context__ if isinstance(seen, DagsterMaxRetriesExceededError) else None
+        seen = getattr(seen, "user_exception", None) or seen.__cause__ or last
     return None
 
 

@@ -28,7 +28,14 @@ from extract.job import measuring
 from extract.job.progress import LineProgress
 from extract.tokenization import Tokenized
 from warehouse import fingerprints
-from warehouse.errors import InputError, ModelError, StoreError, TableError, TransientError
+from warehouse.errors import (
+    InputError,
+    ModelError,
+    StoreError,
+    StoreUnreachableError,
+    TableError,
+    TransientError,
+)
 from warehouse.tables import table
 
 TINY = Settings(resamples=20, permutations=20)
@@ -403,6 +410,18 @@ def test_an_error_of_ours_gets_out_of_its_wrapping() -> None:
     failure.__cause__ = error
     assert own_error(failure) is error
     assert own_error(ValueError("a bug")) is None
+
+
+def test_an_error_that_stayed_through_all_tries_gets_out_too(instance: dg.DagsterInstance) -> None:
+    error = StoreUnreachableError("Can't read s3://bucket/x just now.")
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def reading() -> None:
+        raise error
+
+    with pytest.raises(Exception, match="Exceeded max_retries") as caught:
+        dg.materialize([reading], instance=instance)
+    assert own_error(caught.value) is error
 
 
 def test_a_model_that_is_not_there_is_told_before_anything_runs(places: Warehouse) -> None:
