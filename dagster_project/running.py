@@ -36,6 +36,7 @@ _WITHOUT_UMAP = [
     "findings_chart",
     "stability_chart",
 ]
+_FINDINGS = ["findings", "findings_chart"]
 _OF_TWINS = [*OF_TWINS, *PROFILED]
 
 
@@ -133,6 +134,11 @@ def run_models(
         made = only or (_OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP)
         results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=made))
     if only is None:
+        for entry in entries[:-1]:
+            # What they find in a model they hold against all others: those that were measured after it, too.
+            folder = None if entry.slug in registry else str(entry.path)
+            own = settings.model_copy(update={"model_folder": folder})
+            results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=_FINDINGS))
         results.append(_execute(defs, instance, ATLAS, settings))
     return _outcome(results)
 

@@ -26,6 +26,7 @@ from dagster_project.running import Outcome, chosen_models, own_error, run_model
 from dagster_project.summary import summarize
 from extract.job import measuring
 from extract.job.progress import LineProgress
+from extract.models import add_model
 from extract.tokenization import Tokenized
 from warehouse import fingerprints
 from warehouse.errors import (
@@ -518,6 +519,30 @@ with open_instance() as instance:
     run_models(instance, places, chosen_models(places, ["tiny"]), Settings(resamples=20, permutations=20),
                LineProgress(lambda _: None), umap=False, untrained=False)
 """
+
+
+@pytest.mark.slow
+def test_a_run_of_two_models_leaves_nothing_for_the_next_and_another_revision_of_one_leaves_the_other(
+    places: Warehouse, instance: dg.DagsterInstance, tmp_path: Path, blank_charts: None
+) -> None:
+    add_model(Path(places.models), save_tiny(tmp_path / "other", "qwen2"), "other")
+    quiet = LineProgress(lambda _: None)
+
+    def run() -> Outcome:
+        entries = chosen_models(places, ["tiny", "other"])
+        return run_models(instance, places, entries, TINY, quiet, umap=False, untrained=False)
+
+    run()
+    assert (again := run()).files_written == again.forwards == 0
+    before, weights = files(places), tmp_path / "other" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    assert run().forwards == sum(FORWARDS.values())
+    changed = {name for name, at in files(places).items() if before.get(name) != at}
+    # Findings hold a model against all others.
+    assert {name for name in changed if "model=other" not in name} == {str(places.store.path("findings", model="tiny"))}
+    assert run().files_written == 0
 
 
 def test_a_killed_run_goes_on_where_it_stopped(
