@@ -103,19 +103,20 @@ def main() -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Until the block ends, SIGTERM ends the program as an exception does: what is open is closed, folders are removed.
+    """Until the block ends, SIGTERM and Ctrl-C end the program as an exception does, and without a traceback.
 
-    Python does so for SIGINT by itself.
+    What is open is closed, folders are removed.
     """
 
     def end(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _config(layers: int, width: int) -> LlamaConfig:
