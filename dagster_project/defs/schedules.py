@@ -57,7 +57,7 @@ def nightly_atlas(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -
             requests.append(request(slug, settings, f"{slug}:{night}", {STATE_TAG: state}))
     if left_out:
         context.log.info("Left out: %s.", "; ".join(left_out))
-    if current and not requests:
+    if current and not requests and not busy:  # Each run that is under way looks at the atlas at its end.
         requests.append(atlas_request(f"atlas:{night}"))
     return requests or dg.SkipReason(
         "; ".join(left_out) or f"There is no model yet: {Path(warehouse.models)} tells which."
