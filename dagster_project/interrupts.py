@@ -64,11 +64,11 @@ def keep_interrupts_from_dagster() -> None:
 
 
 @contextmanager
-def _deaf_tail(*given: Any) -> Iterator[Any]:
+def _deaf_tail(path: Any, stream: Any) -> Iterator[Any]:
     with ExitStack() as stack:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Inherited by what this thread starts.
         try:
-            started = stack.enter_context(_TAIL(*given))
+            started = stack.enter_context(_TAIL(path, stream))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield started
