@@ -88,7 +88,7 @@ def main() -> None:
         if options.placement == "offload":
             command += ["--offload", str(folder / "offloaded")]
         started = time.monotonic()
-        own, resident = _peaks(command)
+        own, resident = _peaks(command, folder / "home")
         seconds = time.monotonic() - started
     found = {
         "weights_gb": round(weights / 1e9, 3),
@@ -103,19 +103,20 @@ def main() -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Until the block ends, SIGTERM ends the program as an exception does: what is open is closed, folders are removed.
+    """Until the block ends, SIGTERM and Ctrl-C end the program as an exception does, and without a traceback.
 
-    Python does so for SIGINT by itself.
+    What is open is closed, folders are removed.
     """
 
     def end(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _config(layers: int, width: int) -> LlamaConfig:
@@ -188,9 +189,12 @@ def _random(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.bfloat16) * 0.02
 
 
-def _peaks(command: list[str]) -> tuple[int, int]:
-    """Run a command; the most bytes that it and its children held of their own, and with files that are mapped."""
-    environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+def _peaks(command: list[str], home: Path) -> tuple[int, int]:
+    """Run a command; the most bytes that it and its children held of their own, and with files that are mapped.
+
+    The run is recorded in a Dagster's home of its own: in the user's it would stay as one of a model that is gone.
+    """
+    environment = os.environ | {"DAGSTER_HOME": str(home), "PYTHONPATH": str(_ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     running = subprocess.Popen(command, env=environment, cwd=_ROOT)
     peaks, ended, told = [0, 0], threading.Event(), 0
 

@@ -112,7 +112,7 @@ def look(entry: ModelEntry, before: Seen | None, until: float) -> Sight:
     Raises:
         OSError: the folder can't be read.
     """
-    known, files = before or Seen(), _files(entry.path.glob("*"))
+    known, files = before or Seen(), files_in(entry.path.glob("*"))
     listing = fingerprint(entry=repr(entry), files=files)
     if known.listing == listing and known.fingerprint:
         return Sight(known)
@@ -135,7 +135,7 @@ def look_at_library(folder: Path, before: SeenLibrary) -> SeenLibrary:
     Raises:
         OSError: it can't be read.
     """
-    listing = fingerprint(folder=str(folder), files=_files(folder.rglob("*")))
+    listing = fingerprint(folder=str(folder), files=files_in(folder.rglob("*")))
     if before.listing == listing:
         return before
     try:
@@ -160,7 +160,7 @@ def _hashed(entry: ModelEntry, seen: Seen, until: float) -> Sight:
         return Sight(seen, str(error))
 
 
-def _files(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+def files_in(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Path, size and last change of each file; a copy can keep the time of the content, but not that of the change."""
     found = []
     for path in sorted(paths):

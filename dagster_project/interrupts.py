@@ -5,9 +5,13 @@ is lost there. The process then ends without ceremony. That is safe, since files
 """
 
 import os
+import signal
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from dagster._core.execution import compute_logs
 
 from warehouse.exit_codes import ExitCode
 
@@ -15,6 +19,8 @@ _LOOK = 0.2
 """Seconds between two looks at whether there was an interrupt."""
 
 _T = TypeVar("_T")
+
+_TAIL = compute_logs.execute_posix_tail
 
 
 def interruptible(work: Callable[[], _T], farewell: Callable[[], None]) -> _T:
@@ -47,3 +53,22 @@ def interruptible(work: Callable[[], _T], farewell: Callable[[], None]) -> _T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def keep_interrupts_from_dagster() -> None:
+    """Let Ctrl-C not reach the helpers that show a step's output: each would end with a traceback on the terminal.
+
+    They end by themselves once the process that started them is gone.
+    """
+    compute_logs.execute_posix_tail = _deaf_tail
+
+
+@contextmanager
+def _deaf_tail(path: Any, stream: Any) -> Iterator[Any]:
+    with ExitStack() as stack:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Inherited by what this thread starts.
+        try:
+            started = stack.enter_context(_TAIL(path, stream))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield started

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterMaxRetriesExceededError
 
 from dagster_project.definitions import build_defs
 from dagster_project.defs.analyses import PROFILED
@@ -35,6 +36,7 @@ _WITHOUT_UMAP = [
     "findings_chart",
     "stability_chart",
 ]
+_FINDINGS = ["findings", "findings_chart"]
 _OF_TWINS = [*OF_TWINS, *PROFILED]
 
 
@@ -132,6 +134,11 @@ def run_models(
         made = only or (_OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP)
         results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=made))
     if only is None:
+        for entry in entries[:-1]:
+            # What they find in a model they hold against all others: those that were measured after it, too.
+            folder = None if entry.slug in registry else str(entry.path)
+            own = settings.model_copy(update={"model_folder": folder})
+            results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=_FINDINGS))
         results.append(_execute(defs, instance, ATLAS, settings))
     return _outcome(results)
 
@@ -158,7 +165,9 @@ def own_error(error: BaseException) -> VesaliusError | None:
     while seen is not None:
         if isinstance(seen, VesaliusError):
             return seen
-        seen = getattr(seen, "user_exception", None) or seen.__cause__
+        # Once all tries are over, Dagster names the last error in its text alone, and raises it from nothing.
+        last = seen.__context__ if isinstance(seen, DagsterMaxRetriesExceededError) else None
+        seen = getattr(seen, "user_exception", None) or seen.__cause__ or last
     return None
 
 

@@ -254,10 +254,12 @@ def _ends(loaded: LoadedModel) -> frozenset[int]:
 
 
 def _padding(loaded: LoadedModel, ends: frozenset[int]) -> int:
-    """An index to fill up with; it is masked, so any will do where none is named."""
+    """An index to fill up with; it is masked, so any that the embedding has a row for will do where none is named."""
+    embedding: Any = loaded.model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
     for place in (loaded.model.generation_config, loaded.tokenizer):
         found = getattr(place, "pad_token_id", None)
-        if found is not None and found >= 0:
+        if found is not None and 0 <= found < rows:
             return int(found)
     return min(ends, default=0)
 

@@ -90,7 +90,9 @@ def _seen(folder: Path, *, weights: bool) -> Completeness:
     found = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     config = folder / "config.json"
     if not found and not config.is_file() and not _matching(folder, PICKLES):
-        return Completeness("known", f"nothing of a model is in {folder}" if folder.is_dir() else f"no folder {folder}")
+        if folder.is_dir():
+            return Completeness("known", f"nothing of a model is in {folder}")
+        return Completeness("known", f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}")
     index = _index(folder)
     headers = {file.name: _header(file) for file in found}
     size = sum(file.stat().st_size for file in found)

@@ -147,7 +147,13 @@ def slug_of(path: Path) -> str:
     Raises:
         InputError: nothing of the name can stay.
     """
-    return check_model_slug(re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", path.name.lower())).strip("-._"))
+    name = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", path.name.lower())).strip("-._")
+    if not name:
+        raise InputError(
+            f"No slug can be made of the name {path.name!r}: none of its letters are a-z or 0-9. Give the model "
+            "one with `vesalius add PATH --slug NAME`."
+        )
+    return check_model_slug(name)
 
 
 def check_dtype(dtype: str | None) -> None:

@@ -77,8 +77,8 @@ def read_size(written: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", written, re.IGNORECASE)
     step = 1024 if found and found[3] else 1000
     size = float(found[1]) * step ** "_kmgt".index(found[2].lower() or "_") if found else 0
-    if size < 1:
-        raise InputError(f"{written!r} is no amount of memory: write it like 24GB or 512MiB.")
+    if size < 1 or written.strip().isdigit():
+        raise InputError(f"{written!r} is no amount of memory: write it with its unit, like 24GB or 512MiB.")
     return int(size)
 
 

@@ -5,6 +5,7 @@ which kind a model is of, and what can't be measured of a kind, with the reason 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _ENCODERS = {
 
 _MASKED = ("ForMaskedLM", "BertForPreTraining")
 """Ends of the names of architectures with a head for blanks; the second has one for pairs of sentences beside it."""
+
+_NO_SUCH_MODEL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)'>")
 
 _FIRST_TOKENS = (
     "An encoder's first token reads the whole prompt, so there is no vector that is the same in all prompts that begin "
@@ -60,6 +63,17 @@ def kind_in(folder: Path) -> str:
         return kind_of(named, config.get("model_type", ""), is_decoder=bool(config.get("is_decoder", False)))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{file} can't be read ({error}). Copy it again.") from error
+
+
+def refusal(error: Exception) -> str:
+    """Why transformers made no model, in its own words, but for the list of all two hundred classes that it knows."""
+    found = _NO_SUCH_MODEL.match(str(error))
+    if found is None:
+        return str(error)
+    return (
+        f"transformers has no language model with one stack of layers for a {found[1]}. Take a decoder (…ForCausalLM) "
+        "or an encoder (…ForMaskedLM); models with an encoder and a decoder, such as T5, can't be measured."
+    )
 
 
 def unmeasured(kind: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from extract.completeness import completeness
 from extract.entries import PLACEMENTS
 from extract.heap import give_back_large_blocks
+from extract.kinds import refusal
 from extract.models import ModelEntry, model_files, model_fingerprint
 from extract.quantizing import quantized
 from extract.untrained import auto_class, random_model
@@ -146,7 +147,7 @@ def load_model(
             # Only the weights said so. They are loaded again: a cast would round rotary frequencies too.
             model = load(dtype="bfloat16")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{entry.path} can't be loaded: {error}") from error
+        raise ModelError(f"{entry.path} can't be loaded: {refusal(error)}") from error
     if "device_map" not in options:
         _bring_to(model, device, entry.slug)
     model.train(False)

@@ -46,7 +46,8 @@ def add_model(file: Path, path: Path, slug: str | None = None) -> ModelEntry:
         ModelError: the folder is no whole model, or the slug belongs to another.
         InputError: the slug can't be one.
     """
-    model_files(ModelEntry(slug or path.name, path.resolve()))
+    path = path.resolve()
+    model_files(ModelEntry(slug or path.name, path))
     return add_folder(file, path, slug)
 
 
@@ -64,7 +65,8 @@ def model_files(entry: ModelEntry) -> list[Path]:
         )
     found = completeness(folder, weights=not entry.is_untrained)
     if not found.is_landed:
-        raise ModelError(f"{entry.slug} can't be run: {found.reason} ({folder}). {_remedy(entry)}")
+        where = "" if str(folder) in found.reason else f" ({folder})"
+        raise ModelError(f"{entry.slug} can't be run: {found.reason}{where}. {_remedy(entry)}")
     weights = [] if entry.is_untrained else list(folder.glob("*.safetensors"))
     templates = (file for pattern in _TEMPLATE_FILES for file in folder.glob(pattern) if file.is_file())
     return sorted({folder / "config.json", *weights, *tokenizer_files(folder), *templates}, key=lambda file: file.name)

@@ -115,10 +115,16 @@ def outline(entry: ModelEntry, dtype: str | None = None) -> Outline:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from extract.kinds import DECODER, kind_in, refusal
     from extract.untrained import plain_config
 
     if not (entry.path / "config.json").is_file():
         raise ModelError(f"{entry.path} has no config.json: without it nothing is known of the model's shape.")
+    if kind_in(entry.path) != DECODER:
+        raise ModelError(
+            f"{entry.slug} is an encoder, and only what decoders take can be counted beforehand: `vesalius run` "
+            "measures it all the same."
+        )
     try:
         config = AutoConfig.from_pretrained(entry.path, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
@@ -126,7 +132,7 @@ def outline(entry: ModelEntry, dtype: str | None = None) -> Outline:
                 plain_config(config), attn_implementation=entry.attention, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, AttributeError) as error:
-        raise ModelError(f"{entry.path}: no model can be made of its config.json: {error}") from error
+        raise ModelError(f"{entry.path}: no model can be made of its config.json: {refusal(error)}") from error
     text = config.get_text_config(decoder=True)
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads

@@ -83,7 +83,8 @@ def saliency_batches(
 ) -> list[Batch]:
     """The batches in which prompts with an answer are run; tokens of a batch by default as suit the device."""
     budget = token_budget or TOKEN_BUDGETS.get(loaded.device.type, TOKEN_BUDGETS["cuda"])
-    return make_batches(indices, budget=budget, padding=loaded.tokenizer.pad_token_id or 0, read=read)
+    # Not with the tokenizer's padding: some bring a token for it that the model's embedding has no row for.
+    return make_batches(indices, budget=budget, read=read)
 
 
 @torch.inference_mode(mode=False)

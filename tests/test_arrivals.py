@@ -15,8 +15,10 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
 from tiny_library import write_library
 from tiny_models import save_tiny
 
-from dagster_project import arrivals
+from analyses.findings import READ_OF_ALL
+from dagster_project import arrivals, settled
 from dagster_project.arrivals import Memory, Seen, SeenLibrary, look, look_at_library
+from dagster_project.definitions import build_defs
 from dagster_project.defs.jobs import LAND
 from dagster_project.defs.partitions import MODELS, register_models
 from dagster_project.defs.requests import RESTARTS, last_settings
@@ -26,6 +28,7 @@ from dagster_project.defs.sensors import new_models
 from extract.inbox import read_inbox
 from extract.job.extracting import OF_TWINS
 from extract.models import ModelEntry, add_model, load_registry, model_fingerprint
+from warehouse.tables import table
 
 FOREVER = float("inf")
 HOUR = 3600
@@ -465,3 +468,102 @@ def test_a_night_with_nothing_to_run_says_why(
     reason = nightly(places, kept)
     assert "broken: its last run failed" in reason
     assert "gone: its weights are not there" in reason
+
+
+def ran_as(instance: dg.DagsterInstance, wanted: dg.RunRequest, written: int) -> None:
+    """A run as it was requested, which succeeded and wrote so many files."""
+
+    @dg.asset
+    def profiles() -> dg.MaterializeResult[object]:
+        return dg.MaterializeResult(metadata={"files_written": written})
+
+    tags = {**wanted.tags, PARTITION_NAME_TAG: str(wanted.partition_key)}
+    assert dg.materialize([profiles], instance=instance, tags=tags).success
+
+
+def slugs(requests: list[dg.RunRequest] | str) -> list[str | None]:
+    assert isinstance(requests, list), requests
+    return [one.partition_key for one in requests]
+
+
+def test_once_a_night_found_all_of_a_model_current_the_next_ones_look_at_the_atlas_alone(
+    places: Warehouse, inbox: Path, folder: Path, kept: dg.DagsterInstance
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder, inbox / name)
+    register_models(kept, ["one", "two"])
+    one, two = nightly(places, kept)
+    assert isinstance(one, dg.RunRequest)
+    assert isinstance(two, dg.RunRequest)
+    ran_as(kept, one, written=0)
+    ran_as(kept, two, written=3)
+    assert slugs(nightly(places, kept)) == ["two"], "what wrote something may have more to write"
+    ran_as(kept, two, written=0)
+    (atlas,) = nightly(places, kept)
+    assert isinstance(atlas, dg.RunRequest)
+    assert atlas.partition_key is None
+    job = build_defs(places).resolve_job_def(LAND)
+    made = {key.to_user_string() for key in atlas.asset_selection or []}
+    assert {"atlas", "catalog"} <= made <= {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+
+
+def test_what_findings_read_of_all_models_is_said_twice_alike() -> None:
+    of_models = {name for name in READ_OF_ALL if "model" in table(name).partitions}
+    assert set(settled._READ_OF_ALL) == of_models
+
+
+@pytest.mark.parametrize(
+    ("what", "again"),
+    [
+        ("its weights", ["one"]),
+        ("a concept", ["one", "two"]),
+        ("a table of its own", ["one"]),
+        ("a chart of its own", ["one"]),
+        ("a chart of all", ["one", "two"]),
+        ("profiles of a third", ["one", "two"]),
+        ("a table of the twin", ["one"]),
+        ("our code", ["one", "two"]),
+        ("the judge", ["one", "two"]),
+        ("neighbours of a third", []),
+    ],
+)
+def test_a_night_runs_a_model_again_once_anything_that_its_run_reads_has_changed(
+    what: str,
+    again: list[str],
+    places: Warehouse,
+    inbox: Path,
+    folder: Path,
+    kept: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder, inbox / name)
+    register_models(kept, ["one", "two"])
+    house = Path(places.root)
+    stored = {
+        "a table of its own": house / "neighbours" / "model=one" / "concept=colours" / "part-0.parquet",
+        "a chart of its own": house / "charts" / "one" / "map.png",
+        "a chart of all": house / "charts" / "atlas.html",
+        "a table of the twin": house / "activations" / "model=one.untrained" / "concept=colours" / "part-0.parquet",
+        "profiles of a third": house / "profiles" / "model=three" / "concept=colours" / "part-0.parquet",
+        "neighbours of a third": house / "neighbours" / "model=three" / "concept=colours" / "part-0.parquet",
+    }
+    for file in stored.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"rows")
+    for wanted in nightly(places, kept):
+        assert isinstance(wanted, dg.RunRequest)
+        ran_as(kept, wanted, written=0)
+    assert slugs(nightly(places, kept)) == [None]
+    if what in stored:
+        stored[what].unlink()
+    elif what == "its weights":
+        change_weights(inbox / "one")
+    elif what == "a concept":
+        terms = Path(places.concepts) / "colours" / "terms.csv"
+        terms.write_text(terms.read_text() + "ruby,red,a picture book\n")
+    elif what == "our code":
+        monkeypatch.setattr("dagster_project.settled._CODE", ("analyses",))
+    else:
+        monkeypatch.setenv("VESALIUS_JUDGE_MODEL", "another")
+    assert slugs(nightly(places, kept)) == (again or [None])

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from dagster._core.execution import compute_logs
 from landings import leave_charts_blank
 from tiny_library import write_concept, write_library
 from tiny_models import LAYERS, save_tiny
@@ -22,7 +25,7 @@ from dagster_project.cli import app
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.resources import PROJECT
 from dagster_project.instance import open_instance
-from dagster_project.interrupts import interruptible
+from dagster_project.interrupts import interruptible, keep_interrupts_from_dagster
 from warehouse.errors import InputError
 from warehouse.exit_codes import ExitCode
 from warehouse.versions import CODE_VERSION
@@ -172,6 +175,21 @@ def work():
 
 interruptible(work, lambda: print("goodbye", flush=True))
 """
+
+
+def test_an_interrupt_does_not_reach_the_helpers_that_show_the_output_of_a_step(tmp_path: Path) -> None:
+    kept = compute_logs.execute_posix_tail
+    try:
+        keep_interrupts_from_dagster()
+        (tmp_path / "log").touch()
+        with compute_logs.execute_posix_tail(str(tmp_path / "log"), None) as pids:
+            assert pids
+            for pid in pids:
+                (blocked,) = re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+                assert int(blocked, 16) & 1 << signal.SIGINT - 1
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        compute_logs.execute_posix_tail = kept
 
 
 def test_an_interrupt_ends_the_process_at_once_whatever_it_does() -> None:

@@ -26,9 +26,17 @@ from dagster_project.running import Outcome, chosen_models, own_error, run_model
 from dagster_project.summary import summarize
 from extract.job import measuring
 from extract.job.progress import LineProgress
+from extract.models import add_model
 from extract.tokenization import Tokenized
 from warehouse import fingerprints
-from warehouse.errors import InputError, ModelError, StoreError, TableError, TransientError
+from warehouse.errors import (
+    InputError,
+    ModelError,
+    StoreError,
+    StoreUnreachableError,
+    TableError,
+    TransientError,
+)
 from warehouse.tables import table
 
 TINY = Settings(resamples=20, permutations=20)
@@ -405,6 +413,18 @@ def test_an_error_of_ours_gets_out_of_its_wrapping() -> None:
     assert own_error(ValueError("a bug")) is None
 
 
+def test_an_error_that_stayed_through_all_tries_gets_out_too(instance: dg.DagsterInstance) -> None:
+    error = StoreUnreachableError("Can't read s3://bucket/x just now.")
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def reading() -> None:
+        raise error
+
+    with pytest.raises(Exception, match="Exceeded max_retries") as caught:
+        dg.materialize([reading], instance=instance)
+    assert own_error(caught.value) is error
+
+
 def test_a_model_that_is_not_there_is_told_before_anything_runs(places: Warehouse) -> None:
     with pytest.raises(ModelError, match="nothing-here"):
         chosen_models(places, ["tiny", "nothing-here"])
@@ -499,6 +519,30 @@ with open_instance() as instance:
     run_models(instance, places, chosen_models(places, ["tiny"]), Settings(resamples=20, permutations=20),
                LineProgress(lambda _: None), umap=False, untrained=False)
 """
+
+
+@pytest.mark.slow
+def test_a_run_of_two_models_leaves_nothing_for_the_next_and_another_revision_of_one_leaves_the_other(
+    places: Warehouse, instance: dg.DagsterInstance, tmp_path: Path, blank_charts: None
+) -> None:
+    add_model(Path(places.models), save_tiny(tmp_path / "other", "qwen2"), "other")
+    quiet = LineProgress(lambda _: None)
+
+    def run() -> Outcome:
+        entries = chosen_models(places, ["tiny", "other"])
+        return run_models(instance, places, entries, TINY, quiet, umap=False, untrained=False)
+
+    run()
+    assert (again := run()).files_written == again.forwards == 0
+    before, weights = files(places), tmp_path / "other" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    assert run().forwards == sum(FORWARDS.values())
+    changed = {name for name, at in files(places).items() if before.get(name) != at}
+    # Findings hold a model against all others.
+    assert {name for name in changed if "model=other" not in name} == {str(places.store.path("findings", model="tiny"))}
+    assert run().files_written == 0
 
 
 def test_a_killed_run_goes_on_where_it_stopped(

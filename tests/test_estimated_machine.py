@@ -131,9 +131,10 @@ def test_where_the_engine_was_not_tried_the_longer_of_operations_and_reads_count
     assert speed.seconds("lesions", work, layer_bytes=50.0) == pytest.approx(2 * 3.0 + 2 * 50 / 10)
 
 
-def test_a_benchmark_that_is_told_to_end_leaves_as_an_exception_does() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_benchmark_that_is_told_to_end_leaves_as_an_exception_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended, ended_by_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert ended.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
+        os.kill(os.getpid(), number)
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == before

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 from tiny_models import LAYERS, WIDTH, save_tiny
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BertConfig, T5Config
 
 from extract.loading import LoadedModel, describe, load_model
 from extract.models import (
@@ -25,6 +25,7 @@ from extract.models import (
     resolve,
     slug_of,
 )
+from extract.outline import outline
 from extract.tokenization import tokenize
 from warehouse.errors import InputError, ModelError
 from warehouse.tables import table
@@ -157,7 +158,7 @@ def _half_copied(folder: Path) -> None:
         (_pickled, "its weights are pickles"),
         (_half_copied, "1 of 2 weight files are missing, model-00002"),
         (_without("tokenizer*"), "there is no tokenizer"),
-        (shutil.rmtree, "no folder"),
+        (shutil.rmtree, "there is no folder"),
     ],
 )
 def test_a_folder_that_is_no_whole_model_is_told_what_it_lacks(
@@ -187,6 +188,29 @@ def test_files_that_are_torn_give_one_error_with_the_folder(
         load_model(ModelEntry("tiny", folder))
     assert message in str(raised.value)
     assert str(folder) in str(raised.value)
+
+
+def test_a_model_of_another_make_is_refused_in_a_sentence_and_not_with_a_list_of_classes(folder: Path) -> None:
+    (folder / "config.json").write_text(T5Config(num_layers=2).to_json_string())
+    for ask in (load_model, outline):
+        with pytest.raises(ModelError, match="no language model with one stack of layers for a T5Config") as raised:
+            ask(ModelEntry("tiny", folder))
+        assert len(str(raised.value)) < 400
+
+
+def test_an_encoder_is_told_that_nothing_is_counted_beforehand(folder: Path) -> None:
+    (folder / "config.json").write_text(BertConfig(architectures=["BertForMaskedLM"]).to_json_string())
+    with pytest.raises(ModelError, match="tiny is an encoder"):
+        outline(ModelEntry("tiny", folder))
+
+
+def test_a_path_that_is_no_folder_is_named_once_and_a_name_without_letters_too(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no folder") as raised:
+        add_model(tmp_path / "models.toml", folder / "config.json")
+    assert str(raised.value).count(str(folder)) == 1
+    with pytest.raises(InputError, match=r"No slug can be made of the name '\?\?\?'"):
+        add_model(tmp_path / "models.toml", folder.rename(tmp_path / "???"))
+    assert not (tmp_path / "models.toml").exists()
 
 
 def test_any_changed_byte_changes_the_fingerprint_and_a_copy_does_not(folder: Path, saved: Path) -> None:

@@ -153,6 +153,7 @@ def test_the_command_is_a_module_that_can_be_run(places: Warehouse) -> None:
         (["run", "--model=tiny", "--shard=3/2"], "is no shard"),
         (["run", "--model=tiny", "--lesions=none"], "is no lesion"),
         (["run", "--model=tiny", "--memory=much"], "is no amount of memory"),
+        (["run", "--model=tiny", "--memory=24"], "is no amount of memory: write it with its unit"),
         (["run", "--model=tiny", "--placement=there"], "is no placement of weights: take one of none, auto, offload"),
         (["run", "--model=tiny", "--warehouse=ftp://there/house"], "is no place for a warehouse"),
         (["run", "--model=tiny", "--dtype=float16"], "is no type that models are run in"),

@@ -12,6 +12,7 @@ from tiny_models import ARCHITECTURES, LAYERS, tiny_model, tiny_tokenizer
 from torch import Tensor, nn
 
 from extract import descent
+from extract.answers import _padding
 from extract.gradients import matrix_sums, scaled_by
 from extract.loading import LoadedModel
 from extract.models import ModelEntry
@@ -374,6 +375,15 @@ def test_progress_counts_every_prompt_up_and_down_every_layer() -> None:
     seen: list[int] = []
     measured(loaded("llama"), progress=seen.append, token_budget=30)
     assert sum(seen) == 2 * LAYERS * len(TEMPLATES) * (len(TERMS) - 1)
+
+
+def test_a_padding_token_that_the_embedding_has_no_row_for_does_no_harm() -> None:
+    usual, other = loaded("llama"), loaded("llama")
+    other.tokenizer.add_special_tokens({"pad_token": "<a token of its own>"})
+    assert other.tokenizer.pad_token_id >= other.model.get_input_embeddings().weight.shape[0]
+    assert measured(other, token_budget=500) == measured(usual, token_budget=500)
+    other.model.generation_config.pad_token_id = None
+    assert _padding(other, frozenset([2])) == 2
 
 
 def test_padding_has_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from extract.job.material import Material
 from extract.job.measuring import SHARED
 from extract.job.plan import Plan
 from extract.job.progress import LineProgress
-from extract.job.shards import FOLDER, shard_store
+from extract.job.shards import FOLDER, Merging, shard_store
 from extract.library import load_library
 from extract.models import ModelEntry
 from extract.shards import Shard, read_shard
@@ -221,6 +221,26 @@ def test_shards_that_were_cut_otherwise_are_refused(run: Run, folder: Path) -> N
     material = run("cut", "2/2", plan=Plan(sample=4, answers=0, token_budget=200))
     with pytest.raises(InputError, match="shared out in 2 ways"):
         merge_model(material, load_library(folder / "concepts"), ("activations",), 2)
+
+
+def test_a_merge_that_another_overtook_ends_well_with_what_the_other_committed(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material, library = run("overtaken", "1/2", "2/2", plan=LIGHT), load_library(folder / "concepts")
+    found, overtaken = Merging._stores, list[str]()
+
+    def overtaking(self: Merging, name: str, expected: str, keys: dict[str, str]) -> list[Store]:
+        stores = found(self, name, expected, keys)
+        if not overtaken:
+            overtaken.append(name)
+            merge_model(material, library, TABLES, 2)
+        return stores
+
+    monkeypatch.setattr(Merging, "_stores", overtaking)
+    tallies = merge_model(material, library, TABLES, 2)
+    assert overtaken
+    assert {tally.numbers()["files_written"] for tally in tallies.values()} == {0}
+    assert not list((material.store.root / FOLDER).rglob("*.parquet"))
 
 
 def test_what_was_merged_no_longer_waits(merged: Material) -> None:

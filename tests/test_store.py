@@ -15,7 +15,7 @@ import pytest
 
 from warehouse.atomic import replacing
 from warehouse.errors import InputError, StoreError, TableError
-from warehouse.places import ObjectPlace, find, opened, staging
+from warehouse.places import ObjectPlace, find, listing, opened, staging
 from warehouse.store import FILE_NAME, Store
 from warehouse.tables import table
 
@@ -52,6 +52,18 @@ def files(root: Path | ObjectPlace) -> list[str]:
 @pytest.fixture
 def store(anywhere: Path | ObjectPlace) -> Store:
     return Store(anywhere)
+
+
+def test_a_listing_tells_one_writing_of_a_file_from_the_next(store: Store) -> None:
+    assert listing(store.root) == {}
+    write_layers(store)
+    first = listing(store.root)
+    assert list(first) == ["activations/model=tiny/concept=drugs/part-0.parquet"]
+    assert listing(store.root) == first
+    write_layers(store, fingerprint="b")
+    second = listing(store.root)
+    assert second.keys() == first.keys()
+    assert second != first
 
 
 def test_what_was_written_is_read_back_a_layer_at_a_time(store: Store) -> None:

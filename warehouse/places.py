@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -269,6 +269,36 @@ def find(folder: Place, pattern: str) -> list[str]:
     start = len(folder.files()._strip_protocol(folder.url)) + 1
     parts = (name[start:].split("/") for name in names)
     return ["/".join(found) for found in sorted(parts) if _fits(found, wanted)]
+
+
+def listing(root: Place) -> dict[str, str]:
+    """Every file below a place, by its path from there, with what tells one writing of it from another.
+
+    That is its size and its time, or the tag that the object store gave it.
+
+    Raises:
+        StoreError: the object store refuses or does not answer.
+    """
+    if isinstance(root, Path):
+        written = {}
+        for path in sorted(root.rglob("*")):
+            with suppress(FileNotFoundError):  # Temporary files come and go.
+                if path.is_file():
+                    at = path.stat()
+                    written[path.relative_to(root).as_posix()] = f"{at.st_size}:{at.st_mtime_ns}"
+        return written
+    assert isinstance(root, ObjectPlace)
+    with reading(root.url):
+        found: dict[str, dict[str, Any]] = root.files().find(root.url, detail=True)
+    start = len(root.files()._strip_protocol(root.url)) + 1
+    return {name[start:]: f"{one['size']}:{_writing(one)}" for name, one in sorted(found.items())}
+
+
+def _writing(found: dict[str, Any]) -> str:
+    """What a store says of when an object was written: each names it in its own way."""
+    return str(
+        next((found[name] for name in ("ETag", "etag", "LastModified", "updated", "created") if name in found), "")
+    )
 
 
 def folders(root: ObjectPlace) -> set[str]:

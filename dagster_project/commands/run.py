@@ -88,7 +88,7 @@ def run(
     quiet_libraries()
     from dagster_project.defs.resources import Settings, Warehouse
     from dagster_project.instance import cancel_own_runs, open_instance
-    from dagster_project.interrupts import interruptible
+    from dagster_project.interrupts import interruptible, keep_interrupts_from_dagster
     from dagster_project.running import check_settings, chosen_models, run_models
     from dagster_project.terminal import console
     from extract.job.progress import for_console
@@ -126,6 +126,7 @@ def run(
             shown.print("\nInterrupted. What was committed is kept: the same command goes on from there.")
             cancel_own_runs(instance)
 
+        keep_interrupts_from_dagster()
         outcome = interruptible(
             lambda: run_models(instance, places, entries, settings, for_console(shown), umap=umap, untrained=untrained),
             farewell,

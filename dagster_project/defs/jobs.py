@@ -9,6 +9,18 @@ import dagster as dg
 
 LIBRARY, MEASURE, ATLAS, LAND = "write_library", "measure_model", "draw_atlas", "land_model"
 
+OF_ALL = (
+    "profile_map",
+    "knowledge_map_chart",
+    "paper_map_chart",
+    "validity_chart",
+    "edits_chart",
+    "published_chart",
+    "catalog",
+    "atlas",
+)
+"""What shows all models."""
+
 LAND_JOB = dg.define_asset_job(
     LAND,
     selection=dg.AssetSelection.all(),
@@ -29,16 +41,7 @@ JOBS: list[Any] = [
     ),
     dg.define_asset_job(
         ATLAS,
-        selection=dg.AssetSelection.assets(
-            "profile_map",
-            "knowledge_map_chart",
-            "paper_map_chart",
-            "validity_chart",
-            "edits_chart",
-            "published_chart",
-            "catalog",
-            "atlas",
-        ),
+        selection=dg.AssetSelection.assets(*OF_ALL),
         description="Draw the maps of all models, build the catalog and the atlas, and check what has landed.",
     ),
     LAND_JOB,

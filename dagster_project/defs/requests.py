@@ -4,6 +4,7 @@ Belongs here: which assets, with which settings, and how often a run whose proce
 requested is said in `sensors` and `schedules`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from dagster._core.storage.tags import (
 )
 
 from dagster_project.defs.analyses import PROFILED
+from dagster_project.defs.jobs import OF_ALL
 from dagster_project.defs.library import TABLES as LIBRARY
 from dagster_project.defs.resources import Settings
 from extract.job.extracting import OF_TWINS
@@ -31,7 +33,7 @@ _UNFINISHED = [
 ]
 
 
-def request(slug: str, settings: dict[str, Any], run_key: str) -> dg.RunRequest:
+def request(slug: str, settings: dict[str, Any], run_key: str, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
     """The run that makes all that is not current of a model and of what shows it; of a twin what it is read for."""
     made = [*LIBRARY, *OF_TWINS, *PROFILED] if is_twin(slug) else None
     return dg.RunRequest(
@@ -39,8 +41,13 @@ def request(slug: str, settings: dict[str, Any], run_key: str) -> dg.RunRequest:
         partition_key=slug,
         run_config={"resources": {"settings": {"config": settings}}},
         asset_selection=[dg.AssetKey(name) for name in made] if made else None,
-        tags=RESTARTS,
+        tags={**RESTARTS, **(tags or {})},
     )
+
+
+def atlas_request(run_key: str) -> dg.RunRequest:
+    """The run that makes what is not current of what shows all models, and checks what has landed."""
+    return dg.RunRequest(run_key=run_key, asset_selection=[dg.AssetKey(name) for name in OF_ALL], tags=RESTARTS)
 
 
 def last_settings(instance: dg.DagsterInstance, slug: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The schedule `nightly_atlas`: every model that has landed is brought up to date, and the atlas with it.
 
-What is current already costs no forward pass, so that a night in which nothing changed does nothing but look. It
+What is current already costs no forward pass. A model of which a run has shown that all is current is left out as
+long as nothing changed, for to see that once more takes a process a step; then the atlas alone is looked at. A night
 catches what the sensor does not see: tables that were deleted, a newer version of the code, a twin that came late.
 Stopped until someone switches it on.
 """
@@ -11,8 +12,9 @@ import dagster as dg
 
 from dagster_project.defs.jobs import LAND_JOB
 from dagster_project.defs.partitions import MODELS
-from dagster_project.defs.requests import has_failed, last_settings, models_being_run, request
+from dagster_project.defs.requests import atlas_request, has_failed, last_settings, models_being_run, request
 from dagster_project.defs.resources import Warehouse
+from dagster_project.settled import STATE_TAG, Night, is_settled
 from extract.completeness import completeness
 from extract.models import ModelEntry, resolve
 from warehouse.errors import VesaliusError
@@ -31,10 +33,11 @@ def nightly_atlas(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -
     try:
         registry = warehouse.registry()
         warehouse.sound_library([])
+        seen = Night(warehouse)
     except VesaliusError as error:
         return dg.SkipReason(str(error))
     instance, night = context.instance, context.scheduled_execution_time.date().isoformat()
-    busy, requests, left_out = models_being_run(instance), [], []
+    busy, requests, left_out, current = models_being_run(instance), [], [], []
     partitions = instance.get_dynamic_partitions(str(MODELS.name))
     for slug in sorted(partitions, key=lambda slug: (original_slug(slug), not is_twin(slug))):
         settings = last_settings(instance, slug)
@@ -47,10 +50,15 @@ def nightly_atlas(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -
             left_out.append(f"{slug}: its weights are not there")
         elif has_failed(instance, slug):
             left_out.append(f"{slug}: its last run failed, so it waits for one that a person launches")
+        elif is_settled(instance, slug, state := seen.state(entry, settings)):
+            current.append(slug)
+            left_out.append(f"{slug}: all of it is current, and nothing changed since a run has seen that")
         else:
-            requests.append(request(slug, settings, f"{slug}:{night}"))
+            requests.append(request(slug, settings, f"{slug}:{night}", {STATE_TAG: state}))
     if left_out:
         context.log.info("Left out: %s.", "; ".join(left_out))
+    if current and not requests and not busy:  # Each run that is under way looks at the atlas at its end.
+        requests.append(atlas_request(f"atlas:{night}"))
     return requests or dg.SkipReason(
         "; ".join(left_out) or f"There is no model yet: {Path(warehouse.models)} tells which."
     )

@@ -91,7 +91,12 @@ class Merging:
             keys = {"model": self.material.entry.slug, "concept": concept}
             expected = self.material.wanted([tally.name], concept).get(tally.name)
             if expected is not None and not tally.is_current(expected, **keys):
-                self._merge(tally, concept, expected, keys)
+                try:
+                    self._merge(tally, concept, expected, keys)
+                except InputError:
+                    # Another merge may have been faster: it commits the partition, then deletes the shards read here.
+                    if not tally.is_current(expected, **keys):
+                        raise
 
     def _merge(self, tally: Tally, concept: str, expected: str, keys: Mapping[str, str]) -> None:
         name, stores = tally.name, self._stores(tally.name, expected, keys)
