@@ -25,6 +25,7 @@ from dagster_project.defs.requests import RESTARTS, last_settings
 from dagster_project.defs.resources import Warehouse
 from dagster_project.defs.schedules import nightly_atlas
 from dagster_project.defs.sensors import new_models
+from dagster_project.instance import PROCESS_TAG, this_process
 from extract.inbox import read_inbox
 from extract.job.extracting import OF_TWINS
 from extract.models import ModelEntry, add_model, load_registry, model_fingerprint
@@ -405,6 +406,18 @@ def test_a_run_that_failed_is_told_and_not_requested_again(
     assert "tiny: its run failed, and is not requested again until" in tick.reason
     change_weights(target)
     assert [tick.slugs(), tick.slugs()] == [[], ["tiny"]]
+
+
+def test_a_run_that_was_killed_with_its_process_makes_room_at_the_next_tick(
+    tick: Ticks, instance: dg.DagsterInstance
+) -> None:
+    host, process, began = this_process().rsplit(":", 2)
+    for tag in (this_process(), f"{host}:{process}:{int(began) - 1}"):
+        finished(instance, "tiny", dg.DagsterRunStatus.STARTED, {PROCESS_TAG: tag})
+    tick()
+    left = {run.tags[PROCESS_TAG]: run.status for run in instance.get_runs()}
+    assert left.pop(this_process()) == dg.DagsterRunStatus.STARTED
+    assert list(left.values()) == [dg.DagsterRunStatus.FAILURE]
 
 
 def test_a_request_measures_as_the_last_run_of_the_model_did(

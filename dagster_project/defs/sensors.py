@@ -17,6 +17,7 @@ from dagster_project.defs.jobs import LAND, LAND_JOB
 from dagster_project.defs.partitions import MODELS
 from dagster_project.defs.requests import last_settings, request
 from dagster_project.defs.resources import Warehouse
+from dagster_project.instance import fail_dead_runs
 from extract.inbox import read_inbox
 from extract.models import ModelEntry, load_registry, model_fingerprint
 from extract.untrained import SMALL, weights_on_disk
@@ -36,6 +37,9 @@ _FAILURES = 200
 def new_models(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult:
     """Look at every model that is known, and request the runs that are due."""
     before = Memory.read(context.cursor)
+    # A run that was killed with its process holds its place in the pool, and all that are requested would wait for it.
+    if gone := fail_dead_runs(context.instance):
+        context.log.info("Marked as failed, for their processes are gone: runs %s.", ", ".join(gone))
     try:
         entries, faults = _known_models(warehouse)
         library = look_at_library(Path(warehouse.concepts), before.library)
