@@ -2,8 +2,9 @@
 
 Concepts of unlike size are analysed at some depths, each in a process of its own (`deep_analyses`); the constants of
 `dagster_project/commands/analysed.py` are what this prints. Profiles grow with prompts x labellings, maps with layers,
-UMAP and its pictures with terms. The fit makes the errors least as shares of what was measured, and the worst of them
-is printed too.
+UMAP and its pictures with terms. Seconds are of the clock, on a machine that does nothing else: layers are taken side by
+side, and threads that wait for each other make processor seconds longer, not the run. The fit makes the errors least as
+shares of what was measured, and the worst of them is printed too.
 
 Run with `python -m benchmarks.analyses_fit`, some ten minutes; `--lines FILE` fits what `deep_analyses` printed before,
 a JSON object a line. `--lines benchmarks/analyses.jsonl` fits what the constants come from.
@@ -49,7 +50,7 @@ GROWS: dict[tuple[str, ...], Callable[[Line], float]] = {
 
 
 def fitted(lines: Sequence[Line]) -> dict[str, float]:
-    """Seconds of a processor: `<stage>_fixed`, `<stage>_each` and `<stage>_worst`, the ratio furthest from 1.
+    """Seconds of the clock: `<stage>_fixed`, `<stage>_each` and `<stage>_worst`, the ratio furthest from 1.
 
     Stages that grow alike are taken together, under the name of the first.
 
@@ -59,8 +60,8 @@ def fitted(lines: Sequence[Line]) -> dict[str, float]:
     found: dict[str, float] = {}
     for stages, grows in GROWS.items():
         stage = stages[0]
-        whole = [line for line in quietest(lines) if all(f"{each}_cpu_seconds" in line for each in stages)]
-        seconds = np.array([sum(line[f"{each}_cpu_seconds"] for each in stages) for line in whole])
+        whole = [line for line in quietest(lines) if all(f"{each}_seconds" in line for each in stages)]
+        seconds = np.array([sum(line[f"{each}_seconds"] for each in stages) for line in whole])
         counted = np.array([[1.0, grows(line)] for line in whole])
         scale = counted.max(axis=0)
         solved: NDArray[np.float64]

@@ -107,9 +107,9 @@ def test_a_fit_finds_what_a_run_and_what_a_layer_took() -> None:
     for labelled, terms in ((1000, 100), (9000, 300)):
         for layers in (4, 8):
             line = {"layers": layers, "labelled_prompts": labelled, "terms": terms, "concepts": 1}
-            line |= {"profiles_cpu_seconds": 4 + 1e-4 * (layers + 1) * labelled}
-            line |= {f"{stage}_cpu_seconds": 0.5 + 0.02 * (layers + 1) for stage in ("maps", "findings", "neighbours")}
-            line |= {"umap_cpu_seconds": 6 + 5e-4 * (layers + 1) * terms, "pictures_cpu_seconds": 1.0}
+            line |= {"profiles_seconds": 4 + 1e-4 * (layers + 1) * labelled}
+            line |= {f"{stage}_seconds": 0.5 + 0.02 * (layers + 1) for stage in ("maps", "findings", "neighbours")}
+            line |= {"umap_seconds": 6 + 5e-4 * (layers + 1) * terms, "pictures_seconds": 1.0}
             lines.append(line)
     found = fitted(lines)
     expected = {"profiles_fixed": 4.0, "profiles_each": 1e-4, "profiles_worst": 1.0}
@@ -122,7 +122,7 @@ def test_a_fit_tells_how_far_the_worst_of_its_lines_is_from_it() -> None:
     stages = ("profiles", "maps", "findings", "neighbours", "umap", "pictures")
     one, other = (
         {"layers": 4, "labelled_prompts": 1000, "terms": terms, "concepts": 1}
-        | {f"{stage}_cpu_seconds": seconds for stage in stages}
+        | {f"{stage}_seconds": seconds for stage in stages}
         for terms, seconds in ((100, 1.0), (101, 2.0))
     )
     worst = fitted([one, other])["profiles_worst"]
@@ -133,10 +133,10 @@ def test_what_was_measured_twice_counts_with_the_quieter_seconds_of_each_stage()
     line = {"layers": 4, "labelled_prompts": 1000, "terms": 100, "concepts": 1}
     found = quietest(
         [
-            {**line, "profiles_cpu_seconds": 5.0, "maps_cpu_seconds": 1.0},
-            {**line, "profiles_cpu_seconds": 4.0, "maps_cpu_seconds": 2.0, "umap_cpu_seconds": 7.0},
-            {**line, "layers": 8, "profiles_cpu_seconds": 9.0},
+            {**line, "profiles_seconds": 5.0, "maps_seconds": 1.0},
+            {**line, "profiles_seconds": 4.0, "maps_seconds": 2.0, "umap_seconds": 7.0},
+            {**line, "layers": 8, "profiles_seconds": 9.0},
         ]
     )
     assert [each["layers"] for each in found] == [4, 8]
-    assert found[0] == {**line, "profiles_cpu_seconds": 4.0, "maps_cpu_seconds": 1.0, "umap_cpu_seconds": 7.0}
+    assert found[0] == {**line, "profiles_seconds": 4.0, "maps_seconds": 1.0, "umap_seconds": 7.0}

@@ -1,7 +1,7 @@
 """What the analyses of a run take, by what they took elsewhere: nothing of them is counted before there are numbers.
 
 The constants are what `python -m benchmarks.analyses_fit --lines benchmarks/analyses.jsonl` prints: three concepts of
-101, 192 and 606 terms at 4, 8 and 16 layers, each by itself.
+101, 192 and 606 terms at 4 and 16 layers, each by itself, on two processors that did nothing else.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from extract.library import Concept
     from extract.room import Room
 
-PROFILES_FIXED, PROFILES_EACH = 4.0, 1.3e-4
-"""Seconds of a processor: of a run, for libraries that are loaded and compiled; of a layer, for each prompt and each
+PROFILES_FIXED, PROFILES_EACH = 2.6, 9.8e-5
+"""Seconds of two processors: of a run, for libraries that are loaded and compiled; of a layer, for each prompt and each
 labelling by which it is looked at. Of profiles, with 1,000 resamples."""
 
-MAPS_FIXED, MAPS_EACH = 1.9, 0.043
-"""Seconds of a processor: of a run; of a concept and a layer. Of maps, findings, neighbours."""
+MAPS_FIXED, MAPS_EACH = 1.3, 0.069
+"""Seconds of two processors: of a run; of a concept and a layer. Of maps, findings, neighbours."""
 
-UMAP_FIXED, UMAP_EACH = 10.0, 8.5e-4
-"""Seconds of a processor: of a run, most of it for compiling; of a layer, for each term. Of layouts and pictures."""
+UMAP_FIXED, UMAP_EACH = 9.9, 9.2e-4
+"""Seconds of two processors: of a run, most of it for compiling; of a layer, for each term. Of layouts and pictures."""
 
 ANALYSES_BYTES = 350_000
 """Of tables and pictures, for a concept and a layer; *measured* on 8 concepts and 9 layers of an embedded model."""
@@ -39,7 +39,7 @@ def labelled_prompts(concepts: "Sequence[Concept]") -> int:
 
 
 def analyses_seconds(made: "Estimate", concepts: "Sequence[Concept]") -> dict[str, tuple[float, float]]:
-    """The least and the most seconds of a processor: `analyses`, and `umap`, which they can do without."""
+    """The least and the most seconds of two processors, by the clock: `analyses`, and `umap`, which they can do without."""
     layers = len(made.shape.layers) + 1
     terms = sum(len(each.terms) for each in concepts)
     analysing = PROFILES_FIXED + PROFILES_EACH * layers * labelled_prompts(concepts)
