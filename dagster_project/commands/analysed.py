@@ -39,7 +39,7 @@ def labelled_prompts(concepts: "Sequence[Concept]") -> int:
 
 
 def analyses_seconds(made: "Estimate", concepts: "Sequence[Concept]") -> dict[str, tuple[float, float]]:
-    """The least and the most seconds of two processors, by the clock: `analyses`, and `umap`, which they can do without."""
+    """The least and the most seconds of two processors: `analyses`, and `umap`, which they can do without."""
     layers = len(made.shape.layers) + 1
     terms = sum(len(each.terms) for each in concepts)
     analysing = PROFILES_FIXED + PROFILES_EACH * layers * labelled_prompts(concepts)
