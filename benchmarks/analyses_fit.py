@@ -1,13 +1,13 @@
 """What the analyses cost, fitted: a part that every run has, and a part for each layer, by how large a concept is.
 
 Concepts of unlike size are analysed at some depths, each in a process of its own (`deep_analyses`); the constants of
-`dagster_project/commands/analysed.py` are what this prints. Profiles grow with prompts x labellings, maps with layers,
-UMAP and its pictures with terms. Seconds are of the clock, on a machine that does nothing else: layers are taken side by
-side, and threads that wait for each other make processor seconds longer, not the run. The fit makes errors least as
-shares of what was measured, and the worst of them is printed too.
+`dagster_project/commands/analysed.py` are what this prints. Profiles grow with prompts x labellings, maps with
+layers, UMAP and its pictures with terms. Seconds are of the clock, on a machine that does nothing else: layers are
+taken side by side, and threads that wait for each other make processor seconds longer, not the run. The fit makes
+errors least as shares of what was measured, and the worst of them is printed too.
 
-Run with `python -m benchmarks.analyses_fit`, some five minutes; `--lines FILE` fits what `deep_analyses` printed before,
-a JSON object a line. `--lines benchmarks/analyses.jsonl` fits what the constants come from.
+Run with `python -m benchmarks.analyses_fit`, some five minutes; `--lines FILE` fits what `deep_analyses` printed
+before, a JSON object a line. `--lines benchmarks/analyses.jsonl` fits what the constants come from.
 """
 
 import argparse
