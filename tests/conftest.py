@@ -23,6 +23,7 @@ LONGEST = (
     "test_object_run.py",
     "test_encoders.py",
     "test_landing.py",
+    "test_registry_runs.py",
     "test_plain_command.py",
     "test_sweep.py",
     "test_reference.py",
