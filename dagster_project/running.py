@@ -127,18 +127,18 @@ def run_models(
     measured = [each for entry in entries for each in _with_twin(entry, untrained)]
     register_models(instance, dict.fromkeys([*local_models(registry), *(entry.slug for entry in measured)]))
     defs = build_defs(warehouse, progress)
-    results = [_execute(defs, instance, LIBRARY, settings)]
-    for entry in measured:
+
+    def measure(entry: ModelEntry, made: Sequence[str] | None) -> dg.ExecuteInProcessResult:
         folder = None if original_slug(entry.slug) in registry else str(entry.path)
         own = settings.model_copy(update={"model_folder": folder})
-        made = only or (_OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP)
-        results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=made))
+        return _execute(defs, instance, MEASURE, own, partition=entry.slug, only=made)
+
+    results = [_execute(defs, instance, LIBRARY, settings)]
+    for entry in measured:
+        results.append(measure(entry, only or (_OF_TWINS if entry.is_untrained else None if umap else _WITHOUT_UMAP)))
     if only is None:
-        for entry in entries[:-1]:
-            # What they find in a model they hold against all others: those that were measured after it, too.
-            folder = None if entry.slug in registry else str(entry.path)
-            own = settings.model_copy(update={"model_folder": folder})
-            results.append(_execute(defs, instance, MEASURE, own, partition=entry.slug, only=_FINDINGS))
+        # What is found in a model is held against all others: those that were measured after it, too.
+        results += [measure(entry, _FINDINGS) for entry in entries[:-1]]
         results.append(_execute(defs, instance, ATLAS, settings))
     return _outcome(results)
 

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from dagster_project.arrivals import files_in
-from dagster_project.defs.resources import PROJECT, Warehouse
+from dagster_project.defs.resources import DATA, PROJECT, Warehouse
 from extract.endpoint import MODEL, URL
 from extract.models import ModelEntry
 from warehouse.places import listing
@@ -42,7 +42,7 @@ class Night:
         self._charts = warehouse.charts.name
         self._stored = listing(warehouse.place)
         self._shared = fingerprint(
-            code=[files_in(_own_files(PROJECT / name)) for name in _CODE],
+            code=[files_in(_own_files(name)) for name in _CODE],
             library=files_in(Path(warehouse.concepts).rglob("*")),
             judge=[os.environ.get(name) for name in (URL, MODEL)],
         )
@@ -90,5 +90,8 @@ def _wrote_nothing(instance: dg.DagsterInstance, run_id: str) -> bool:
     )
 
 
-def _own_files(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+def _own_files(package: str) -> Iterable[Path]:
+    """A package's files; what runs have written among them is none of it."""
+    found = (path for path in (PROJECT / package).glob("*") if path != PROJECT / DATA)
+    every = (below for path in found for below in (path.rglob("*") if path.is_dir() else [path]))
+    return (path for path in every if "__pycache__" not in path.parts)

@@ -122,14 +122,14 @@ def _writing(shape: Outline, clock: Clock) -> tuple[float, float]:
     tables = [layer(number) for number in range(1 + _WRITTEN)]
     nearly_empty = [rows.slice(0, 1) for rows in tables]
 
-    def write(tables: Sequence[pa.Table]) -> None:
+    def write(layers: Sequence[pa.Table]) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             Store(Path(folder)).writer(
                 "activations", fingerprint="", width=shape.width, model="probe", concept="probe"
             ) as writer,
         ):
-            for rows in tables:
+            for rows in layers:
                 writer.add(rows)
 
     # A file is begun and committed once, whatever is in it: that is not what a layer takes.

@@ -86,7 +86,7 @@ def tried(
         shape: of the model.
         concepts: whose prompts are taken.
         device: where the model would run.
-        choices: how much the run measures; batches are made as theirs, and as full of answers.
+        choices: how much the run measures; its batches are made so, and hold as many answers as the run's.
         clock: whose seconds are told.
         largest: weights of a stand-in, at most; the shallow one is not asked.
 

@@ -520,6 +520,18 @@ def test_once_a_night_found_all_of_a_model_current_the_next_ones_look_at_the_atl
     assert {"atlas", "catalog"} <= made <= {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
 
 
+def test_what_runs_write_into_the_default_warehouse_is_none_of_our_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "PROJECT", tmp_path)
+    for name in ("tables.py", "exchange/words.py", "__pycache__/tables.pyc", "data/models/model=one/part-0.parquet"):
+        file = tmp_path / "warehouse" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    files = {path.name for path in settled._own_files("warehouse") if path.is_file()}
+    assert files == {"tables.py", "words.py"}
+
+
 def test_what_findings_read_of_all_models_is_said_twice_alike() -> None:
     of_models = {name for name in READ_OF_ALL if "model" in table(name).partitions}
     assert set(settled._READ_OF_ALL) == of_models

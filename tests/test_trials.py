@@ -2,12 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
 from tiny_library import write_library
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
+from extract.answers import TOKEN_BUDGETS
 from extract.costs import Work
 from extract.extraction import _SMALL, threads
 from extract.library import Concept, load_library
@@ -18,7 +20,7 @@ from extract.planned import Choices, Plan, plans, tokenizer_of
 from extract.probing import probe
 from extract.speed import EFFECTS, Pace, Tried, paces
 from extract.standin import of_first_templates, of_one_template, stand_in
-from extract.trials import deepest, standing_weights, tried
+from extract.trials import _answered, deepest, standing_weights, tried
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,16 @@ def test_the_engine_is_tried_at_two_depths_and_no_technique_is_forgotten(
         small, large = (each.work for each in found if each.technique == "activations")
         assert small.batches == large.batches
         assert large.calls / small.calls == pytest.approx(len(shape.layers) / 2)
+
+
+@pytest.mark.parametrize("depth", [2, 8])
+def test_a_trial_answers_as_many_streams_as_the_run_up_to_a_full_batch(plan: Plan, depth: int) -> None:
+    few = Choices(answers=2)
+    assert _answered(plan, 12, depth, few, "cpu") * (1 + depth) == pytest.approx(2 * 13, abs=depth)
+    length = median(map(len, plan.subject.tokenized.indices)) + few.new_tokens
+    many = _answered(plan, 80, depth, Choices(answers=1000), "cpu")
+    assert many * (1 + depth) * length <= TOKEN_BUDGETS["cpu"] < (many + 1) * (1 + depth) * length
+    assert _answered(plan, 80, depth, Choices(answers=1, token_budget=8), "cpu") == 1
 
 
 def test_a_probe_tries_the_engine_of_a_small_model(entry: ModelEntry, shape: Outline, concept: Concept) -> None:

@@ -27,6 +27,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 """The folder of the project: `models.toml`, and by default the warehouse and Dagster's home, lie in it."""
 
 
+DATA = Path("warehouse", "data")
+"""Where in that folder the warehouse lies, unless another place is named."""
+
+
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where the tables, the concept library and the registry of models lie."""
 
@@ -44,7 +48,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The places that are given; the others from VESALIUS_WAREHOUSE, _CONCEPTS, _MODELS, _INBOX, or by default."""
         inbox = os.environ.get("VESALIUS_INBOX")
         return cls(
-            root=_root(root or os.environ.get("VESALIUS_WAREHOUSE") or PROJECT / "warehouse" / "data"),
+            root=_root(root or os.environ.get("VESALIUS_WAREHOUSE") or PROJECT / DATA),
             concepts=_place(concepts, "VESALIUS_CONCEPTS", CONCEPTS),
             models=_place(models, "VESALIUS_MODELS", PROJECT / "models.toml"),
             inbox=str(Path(inbox).expanduser().absolute()) if inbox else "",
